@@ -1,0 +1,1 @@
+"""Merging: transform, sum, read. Arithmetic only; no transport, no framework."""

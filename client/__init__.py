@@ -1,0 +1,1 @@
+"""The data owner's side: training, sending and evaluating."""

@@ -1,0 +1,77 @@
+"""What a round asks of one client, agreed in one frozen value."""
+
+import json
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from .errors import PayloadError
+
+PROTOCOL = 1
+
+
+@dataclass(frozen=True, slots=True)
+class RoundPlan:
+    """What the server asks of one client in one round.
+
+    Attributes:
+        run: our own run id (16 hex digits of the configuration's digest).
+        round: counted from 1.
+        client: the client's roster name.
+        base: digest of the model version that training starts from.
+        layout: fingerprint of the reply's layout.
+        version: number of updates folded into that model version.
+        updates: digests of the updates that travel with this plan, oldest first;
+            the client folds them one by one to reach `version`.
+        recipe: the merge, as text.
+        space: the space that it merges in.
+        wire: format of the reply.
+        feedback: whether the client keeps what the format took away.
+        before: where the recipe's transform is applied, "client" or "server".
+        accepted: the last round of which this client's reply was accepted; 0: none.
+        protocol: version of this protocol.
+
+    Example:
+        >>> plan = RoundPlan("00ff", 1, "a", "b" * 64, "c" * 64, 0, (), "fedavg()",
+        ...                  "product", "sign256", True, "server")
+        >>> RoundPlan.from_json(plan.to_json()) == plan
+        True
+    """
+
+    run: str
+    round: int
+    client: str
+    base: str
+    layout: str
+    version: int
+    updates: tuple[str, ...]
+    recipe: str
+    space: str
+    wire: str
+    feedback: bool
+    before: str
+    accepted: int = 0
+    protocol: int = PROTOCOL
+
+    def to_json(self) -> str:
+        """Canonical text."""
+        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, text: str) -> "RoundPlan":
+        """Read it back.
+
+        Raises:
+            PayloadError: not a plan, or one of another protocol version.
+        """
+        try:
+            given: dict[str, Any] = json.loads(text)
+            if given["protocol"] != PROTOCOL:
+                raise PayloadError(
+                    f"the server speaks protocol {given['protocol']}, "
+                    f"this client {PROTOCOL}: install the same fedelta version"
+                )
+            if given.keys() != {one.name for one in fields(cls)}:
+                raise PayloadError("the plan has other fields than protocol 1")
+            return cls(**given | {"updates": tuple(given["updates"])})
+        except (ValueError, TypeError, KeyError) as error:
+            raise PayloadError(f"not a round plan: {error!r}") from error

@@ -1,0 +1,1 @@
+"""The coordinator's side: configuration, rounds, the journal and the report."""
