@@ -1,0 +1,49 @@
+# `make demo` and `make test` need Python 3.11 or newer and nothing else.
+PYTHON ?= python3
+VENV ?= .venv
+WORKERS ?= 2
+DEMO ?= runs/demo
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+export OMP_NUM_THREADS := 1
+export OMP_WAIT_POLICY := PASSIVE
+
+.PHONY: help demo test lint check-a constraints clean
+
+help: ## this list
+	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 16
+
+$(VENV)/.ready: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install --quiet --upgrade 'pip>=25.1'
+	$(PIP) install --quiet -c constraints.txt -e '.[demo]' --group check
+	mkdir -p .types && ln -sfn .. .types/fedelta
+	touch $@
+
+demo: $(VENV)/.ready ## eight simulated hospitals tune a real encoder; writes runs/demo/report.html
+	rm -rf $(DEMO)
+	$(BIN)/fedelta simulate --preset demo --out $(DEMO) --workers $(WORKERS)
+
+test: $(VENV)/.ready ## the tests
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.ready ## ruff, mypy --strict, the dependency rule
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+check-a: $(VENV)/.ready ## what the README says about the demo, on three seeds (about 10 minutes)
+	$(BIN)/python benchmarks/check_a.py
+
+constraints: ## rewrite constraints.txt from a fresh environment
+	rm -rf build/pins && $(PYTHON) -m venv build/pins
+	build/pins/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
+	build/pins/bin/python -m pip install --quiet torch==2.13.0 '.[demo]' --group check
+	echo '# What CI and the Makefile install. `make constraints` writes it.' > constraints.txt
+	build/pins/bin/python -m pip freeze --exclude fedelta | sed 's/+cpu$$//' >> constraints.txt
+
+clean: ## what make and the tools wrote (runs stay)
+	rm -rf $(VENV) build dist *.egg-info .types .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .import_linter_cache
+	find . -name __pycache__ -prune -exec rm -rf {} +
