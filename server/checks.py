@@ -1,0 +1,128 @@
+"""What a configuration must satisfy beyond its types, told before round 1."""
+
+import re
+from collections.abc import Callable
+from pathlib import PurePath
+from typing import Any
+
+from ..protocols.errors import ConfigError
+from ..protocols.settings import Config
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+_MOST_CLIENTS = 1 << 16
+
+
+def _at_least(least: float) -> tuple[Callable[[Any], bool], str]:
+    return (lambda value: value >= least), f"at least {least}"
+
+
+def _above(limit: float) -> tuple[Callable[[Any], bool], str]:
+    return (lambda value: value > limit), f"above {limit}"
+
+
+_share = (lambda value: 0 <= value < 1), "a share in [0, 1)"
+
+_RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "run.seed": _at_least(0),
+    "run.rounds": _at_least(1),
+    "data.clients": ((lambda v: 1 <= v <= _MOST_CLIENTS), f"from 1 to {_MOST_CLIENTS}"),
+    "data.alpha": _above(0),
+    "data.examples": _at_least(0),
+    "data.test_examples": _at_least(0),
+    "data.validation": _share,
+    "data.regions": _at_least(1),
+    "train.steps": _at_least(1),
+    "train.batch": _at_least(1),
+    "train.learning_rate": _above(0),
+    "train.warmup": _share,
+    "train.weight_decay": _at_least(0),
+    "train.clip_norm": _at_least(0),
+    "train.max_length": _at_least(1),
+    "train.prox_mu": _at_least(0),
+    "lora.rank": _at_least(1),
+    "lora.alpha": _above(0),
+    "lora.rank_down": _at_least(0),
+    "lora.targets": ((lambda value: len(value) > 0), "a list with at least one name"),
+    "round.clients": _at_least(0),
+    "round.quorum": _above(0),
+    "round.deadline_seconds": _above(0),
+    "round.norm_cap": _at_least(0),
+    "round.retries": _at_least(0),
+    "eval.every": _at_least(1),
+}
+
+
+def check(config: Config) -> None:
+    """Check values and what they ask for together.
+
+    Raises:
+        ConfigError: the message names the key and what is allowed.
+
+    Example:
+        >>> from fedelta.protocols.settings import Run
+        >>> check(Config(run=Run(rounds=0)))
+        Traceback (most recent call last):
+        fedelta.protocols.errors.ConfigError: run.rounds must be at least 1, not 0
+    """
+    _ranges(config)
+    _clients(config)
+    _rounds(config)
+    _journal(config)
+    _merge(config)
+    _wire(config)
+
+
+def _ranges(config: Config) -> None:
+    for path, (holds, wanted) in _RANGES.items():
+        table, key = path.split(".")
+        value = getattr(getattr(config, table), key)
+        if not holds(value) or value != value:  # noqa: PLR0124, a NaN
+            raise ConfigError(f"{path} must be {wanted}, not {value!r}")
+
+
+def _clients(config: Config) -> None:
+    seen: set[str] = set()
+    for place, client in enumerate(config.clients):
+        if not _NAME.fullmatch(client.name):
+            raise ConfigError(
+                f"clients[{place}].name must be letters, digits, dot, dash or "
+                f"underscore, at most 63, not {client.name!r}"
+            )
+        if client.name in seen:
+            raise ConfigError(f"clients[{place}].name: {client.name!r} is there twice")
+        if client.examples_cap < 0 or client.up_bytes < 0:
+            raise ConfigError(f"clients[{place}]: caps must be at least 0")
+        seen.add(client.name)
+
+
+def _rounds(config: Config) -> None:
+    there = len(config.clients) or config.data.clients
+    asked = config.round.clients or there
+    if not config.data.partition.startswith("column:"):
+        if asked > there:
+            raise ConfigError(f"round.clients is {asked}, but there are only {there}")
+        if config.round.quorum >= 1 and config.round.quorum > asked:
+            raise ConfigError(
+                f"round.quorum is {config.round.quorum:g}, but a round asks {asked}"
+            )
+    if config.round.quorum > 1 and config.round.quorum != int(config.round.quorum):
+        raise ConfigError("round.quorum must be a share up to 1 or a whole number")
+    if not config.run.out or PurePath(config.run.out) == PurePath():
+        raise ConfigError("run.out must name a folder for the run")
+
+
+def _journal(config: Config) -> None:
+    keep = config.journal.keep
+    right = keep in ("all", "last") if isinstance(keep, str) else keep >= 1
+    if not right:
+        raise ConfigError(
+            f'journal.keep must be "all", "last" or a number of rounds, not {keep!r}'
+        )
+
+
+def _merge(config: Config) -> None:
+    """The registry decides which recipes there are and what they may be put to."""
+
+
+def _wire(config: Config) -> None:
+    """The codec decides which formats there are."""
