@@ -23,7 +23,7 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 
 demo: $(VENV)/.ready ## eight simulated hospitals tune a real encoder; writes runs/demo/report.html
 	rm -rf $(DEMO)
-	$(BIN)/fedelta simulate --preset demo --out $(DEMO) --workers $(WORKERS)
+	$(BIN)/fedelta simulate --preset icd10 --out $(DEMO) --workers $(WORKERS)
 
 test: $(VENV)/.ready ## the tests
 	$(BIN)/python -m pytest

@@ -1,0 +1,231 @@
+"""The command line: ask for a run, go on with one, look at one, merge files.
+
+Exit codes: 0 done, 2 asked for wrongly, 3 too few replies or no budget left, 1
+anything else. What is heavy is imported where a command needs it, so that
+``--help`` and ``merge`` start at once.
+"""
+
+import json
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from .. import __version__
+from ..protocols.errors import ConfigError, FedeltaError, RoundError
+
+app = typer.Typer(
+    help="Federated fine-tuning whose aggregation is a merge.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Override = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="One key, such as wire.up=fp16."),
+]
+Workers = Annotated[
+    int, typer.Option(min=0, help="Worker processes; 0: in this process.")
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON to standard output.")]
+Folder = Annotated[Path, typer.Argument(metavar="DIR", help="A run's folder.")]
+
+
+def _version(wanted: bool) -> None:  # noqa: FBT001 -- typer's callbacks are positional
+    if wanted:
+        typer.echo(f"fedelta {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    *,
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Say which."),
+    ] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show where an error came from.")
+    ] = False,
+) -> None:
+    """What every command takes (`main` reads ``--debug`` wherever it stands)."""
+
+
+@app.command()
+def simulate(
+    config: Annotated[
+        Path | None, typer.Argument(metavar="CONFIG.toml", help="The run's tables.")
+    ] = None,
+    *,
+    preset: Annotated[
+        str, typer.Option(help="Start from a preset by name.", show_default=False)
+    ] = "",
+    override: Override = None,
+    rounds: Annotated[int | None, typer.Option(min=1, help="run.rounds")] = None,
+    out: Annotated[Path | None, typer.Option(help="run.out: the run's folder.")] = None,
+    seed: Annotated[int | None, typer.Option(help="run.seed")] = None,
+    central: Annotated[
+        bool, typer.Option("--central", help="Also train on all data as long.")
+    ] = False,
+    workers: Workers = 2,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Run a whole federation on this machine."""
+    from .runs import load
+    from .simulations import simulate as run
+
+    options = {"run.rounds": rounds, "run.out": out, "run.seed": seed}
+    chosen = [f"{key}={value}" for key, value in options.items() if value is not None]
+    chosen += ["eval.central=true"] if central else []
+    asked = load(config, preset=preset, sets=[*(override or []), *chosen])
+    folder = Path(asked.run.out)
+    began = time.perf_counter()
+    with _view(quiet=quiet, as_json=as_json) as view:
+        summary = run(asked, workers=workers, listeners=[view])
+    seconds = time.perf_counter() - began
+    _close(folder, summary, seconds, quiet=quiet, as_json=as_json)
+
+
+@app.command()
+def resume(
+    folder: Folder,
+    *,
+    workers: Workers = 2,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Go on with a run that was stopped, from its last finished round."""
+    from .simulations import resume as run
+
+    began = time.perf_counter()
+    with _view(quiet=quiet, as_json=as_json) as view:
+        summary = run(folder, workers=workers, listeners=[view])
+    seconds = time.perf_counter() - began
+    _close(folder, summary, seconds, quiet=quiet, as_json=as_json)
+
+
+@app.command()
+def report(folder: Folder) -> None:
+    """Write DIR/report.html from what the run recorded."""
+    from .report import write
+
+    typer.echo(write(folder))
+
+
+@app.command()
+def methods(*, as_json: AsJson = False) -> None:
+    """List the merges: what each needs and which properties it keeps."""
+    from ..aggregators.recipes import describe
+
+    known = describe()
+    if as_json:
+        typer.echo(json.dumps(known, indent=2, sort_keys=True))
+        return
+    from rich.console import Console
+
+    from .tables import method_table
+
+    Console().print(method_table(known))
+
+
+@app.command()
+def merge(
+    models: Annotated[
+        list[Path],
+        typer.Argument(metavar="MODEL...", help=".safetensors files or model folders."),
+    ],
+    *,
+    recipe: Annotated[str, typer.Option(help='Such as "ties(density=0.2)".')],
+    base: Annotated[Path, typer.Option(help="What the models were tuned from.")],
+    out: Annotated[Path, typer.Option(help="Where the merged model goes.")],
+    weights: Annotated[
+        str | None, typer.Option(metavar="1,1", help="One number a model.")
+    ] = None,
+) -> None:
+    """Merge fine-tuned models (no server, no torch)."""
+    from ..aggregators.merges import merge_files
+
+    merge_files(models, base, out, recipe, _numbers(weights, len(models)))
+    typer.echo(out)
+
+
+def _numbers(text: str | None, count: int) -> list[float] | None:
+    if text is None:
+        return None
+    try:
+        numbers = [float(part) for part in text.split(",")]
+    except ValueError:
+        raise ConfigError(f"--weights {text}: give numbers such as 1,0.5") from None
+    if len(numbers) != count:
+        raise ConfigError(f"--weights has {len(numbers)} numbers for {count} models")
+    return numbers
+
+
+def _view(*, quiet: bool, as_json: bool) -> Any:
+    from .views import view
+
+    return view(quiet=quiet, errors=as_json)
+
+
+def _close(
+    folder: Path, summary: dict[str, Any], seconds: float, *, quiet: bool, as_json: bool
+) -> None:
+    """Write the report, then say what was gained and where it is."""
+    from .report import missing, write
+
+    lacking = missing()
+    where = None if lacking else write(folder)
+    if as_json:
+        typer.echo(json.dumps(summary, indent=2, sort_keys=True))
+    elif not quiet:
+        from rich.console import Console
+
+        from .tables import closing_lines, closing_table
+
+        console = Console()
+        console.print(closing_table(summary))
+        for line in closing_lines(summary, folder, where, seconds):
+            console.print(line, soft_wrap=True, highlight=False)
+    if lacking and not quiet:
+        _say(f"no report: {lacking}")
+
+
+def _say(text: str) -> None:
+    print("fedelta:", " ".join(text.split()), file=sys.stderr)
+
+
+def _fail(error: Exception, code: int, *, debug: bool) -> NoReturn:
+    if debug:
+        raise error
+    _say(str(error) or type(error).__name__)
+    sys.exit(code)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line.
+
+    Args:
+        arguments: the words after the program's name; None: this process's.
+
+    Raises:
+        SystemExit: with the exit code.
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in given
+    try:
+        app([word for word in given if word != "--debug"], prog_name="fedelta")
+    except ConfigError as error:
+        _fail(error, 2, debug=debug)
+    except RoundError as error:
+        _fail(error, 3, debug=debug)
+    except FedeltaError as error:
+        _fail(error, 1, debug=debug)
+    except Exception as error:  # noqa: BLE001 -- the last resort: one line, code 1
+        _fail(RuntimeError(f"{type(error).__name__}: {error}"), 1, debug=debug)

@@ -1,0 +1,154 @@
+"""What a run is told in, once it is over: tables for a terminal."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from rich.table import Table
+
+
+def size(count: float) -> str:
+    """Bytes for a person (powers of 1000).
+
+    Example:
+        >>> size(812), size(98_304), size(2_640_000)
+        ('812 B', '98.3 KB', '2.64 MB')
+    """
+    for unit, scale in (("GB", 1e9), ("MB", 1e6), ("KB", 1e3)):
+        if count >= scale:
+            return f"{count / scale:.3g} {unit}"
+    return f"{count:.0f} B"
+
+
+def duration(seconds: float) -> str:
+    """Seconds for a person.
+
+    Example:
+        >>> duration(8.24), duration(94), duration(7_300)
+        ('8.2 s', '1 min 34 s', '2 h 1 min')
+    """
+    hours, rest = divmod(round(seconds), 3600)
+    if hours:
+        return f"{hours} h {rest // 60} min"
+    minutes, rest = divmod(rest, 60)
+    return f"{minutes} min {rest} s" if minutes else f"{seconds:.1f} s"
+
+
+def leading(summary: Mapping[str, Any], wanted: str = "") -> str:
+    """The metric that a run is about: the one wanted, else the first of its final."""
+    final = summary["metrics"]["final"]
+    for name in (wanted, "accuracy"):
+        if name in final:
+            return name
+    return str(next(iter(final)))
+
+
+def is_share(metric: str) -> bool:
+    """Whether a metric is a share of one, told in percent and gained in points."""
+    return metric == "accuracy" or metric.endswith(("_f1", "_accuracy", "_match"))
+
+
+def told(metric: str, value: float | None) -> str:
+    """A metric's value for a person.
+
+    Example:
+        >>> told("accuracy", 0.6072), told("loss", 1.25), told("loss", None)
+        ('60.7 %', '1.250', '-')
+    """
+    if value is None:
+        return "-"
+    return f"{100 * value:.1f} %" if is_share(metric) else f"{value:.3f}"
+
+
+def gained(metric: str, value: float | None, over: float | None) -> str:
+    """How much a value is above another, in points where it is a share.
+
+    Example:
+        >>> gained("accuracy", 0.607, 0.481), gained("loss", 1.5, 2.0)
+        ('+12.6 points', '-0.500')
+    """
+    if value is None or over is None:
+        return "-"
+    rise = value - over
+    return f"{100 * rise:+.1f} points" if is_share(metric) else f"{rise:+.3f}"
+
+
+def milestones(
+    summary: Mapping[str, Any], metric: str
+) -> dict[str, tuple[str, float | None]]:
+    """What a final model is held against: label and value by name, where measured."""
+    metrics = summary["metrics"]
+    local = [one[metric] for one in metrics.get("local") or () if metric in one]
+    marks: dict[str, tuple[str, float | None]] = {
+        "base": ("before training", (metrics.get("base") or {}).get(metric)),
+        "local": ("each client alone, mean", fmean(local) if local else None),
+        "final": ("merged, after the last round", metrics["final"].get(metric)),
+        "central": (
+            "all data in one place",
+            (metrics.get("central") or {}).get(metric),
+        ),
+    }
+    return {name: mark for name, mark in marks.items() if mark[1] is not None}
+
+
+def closing_table(summary: Mapping[str, Any], metric: str = "") -> Table:
+    """What was gained: base, local mean, final and central, side by side."""
+    metric = leading(summary, metric)
+    marks = milestones(summary, metric)
+    final = marks["final"][1]
+    table = Table(title=f"{summary['recipe']}, seed {summary['seed']}")
+    table.add_column("model", no_wrap=True)
+    table.add_column(metric, justify="right")
+    table.add_column("merged is above it by", justify="right")
+    for name, (label, value) in marks.items():
+        rise = "" if name == "final" else gained(metric, final, value)
+        style = "bold" if name == "final" else None
+        table.add_row(label, told(metric, value), rise, style=style)
+    return table
+
+
+def traffic(summary: Mapping[str, Any]) -> Iterator[str]:
+    """How much travelled, a line a direction."""
+    sent = summary["bytes"]
+    dense = sent.get("up_dense_fp32")
+    beside = f", {dense / sent['up']:.1f} times under" if dense and sent["up"] else ""
+    whole = f" {size(dense)} as dense float32" if beside else ""
+    yield f"up    {size(sent['up'])}{beside}{whole}"
+    yield f"down  {size(sent['down'])}"
+
+
+def closing_lines(
+    summary: Mapping[str, Any], folder: Path, report: Path | None, seconds: float
+) -> Iterator[str]:
+    """Traffic, time, and where to look next."""
+    yield from traffic(summary)
+    yield f"time  {duration(summary.get('seconds', seconds))}"
+    yield f"model {folder / 'model'}"
+    if report is not None:
+        yield f"report {report}"
+
+
+def method_table(known: Sequence[Mapping[str, Any]]) -> Table:
+    """The merges as a table: a row a method, a column a property.
+
+    Args:
+        known: a mapping a method, with the same keys in each.
+    """
+    table = Table()
+    columns = list(dict.fromkeys(key for one in known for key in one))
+    for column in columns:
+        table.add_column(column.replace("_", " "), overflow="fold")
+    for one in known:
+        table.add_row(*(_cell(one.get(column)) for column in columns))
+    return table
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key}={_cell(one)}" for key, one in value.items())
+    if isinstance(value, (list, tuple)):
+        return ", ".join(_cell(one) for one in value)
+    return "" if value is None else str(value)
