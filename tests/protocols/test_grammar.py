@@ -1,12 +1,15 @@
 """The small language: what is read, what is refused and where the caret stands."""
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import pytest
-from fedelta.protocols.errors import ConfigError
-from fedelta.protocols.grammar import Call, Value, bind, parse
 from hypothesis import given
 from hypothesis import strategies as st
+
+from fedelta.protocols.errors import ConfigError
+from fedelta.protocols.grammar import Call, Value, bind, parse
 
 
 def values() -> st.SearchStrategy[Value]:
@@ -97,7 +100,10 @@ def scaled(by: float, *, times: int = 1, name: str = "") -> float:
     return by * times
 
 
-FUNCTIONS = {"scaled": scaled, "pipe": lambda *some: some}
+FUNCTIONS: dict[str, Callable[..., Any]] = {
+    "scaled": scaled,
+    "pipe": lambda *some: some,
+}
 
 
 def test_bound() -> None:
