@@ -1,0 +1,108 @@
+"""Figures that take their colours from the page: SVG with CSS variables.
+
+A figure is drawn in sentinel colours, each of which stands for a variable of the
+report's style sheet, so that one drawing serves light and dark.
+"""
+
+import io
+import re
+from html import escape
+from typing import Any
+
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+INK, MUTED, GRID, PAPER = "#010101", "#010102", "#010103", "#010104"
+MERGED, LOCAL, CENTRAL, GAIN, LOSS = (
+    "#010105",
+    "#010106",
+    "#010107",
+    "#010108",
+    "#010109",
+)
+VARIABLES = {
+    INK: "ink",
+    MUTED: "muted",
+    GRID: "grid",
+    PAPER: "paper",
+    MERGED: "merged",
+    LOCAL: "local",
+    CENTRAL: "central",
+    GAIN: "gain",
+    LOSS: "loss",
+}
+WIDTH = 6.2
+"""Inches of a drawing's width (72 units each): readable on a phone as well."""
+
+STYLE: Any = {
+    "axes.edgecolor": GRID,
+    "axes.facecolor": "none",
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.labelcolor": MUTED,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "figure.facecolor": "none",
+    "font.family": "DejaVu Sans",
+    "font.size": 11,
+    "grid.color": GRID,
+    "grid.linewidth": 0.8,
+    "legend.frameon": False,
+    "legend.labelcolor": INK,
+    "lines.linewidth": 2.2,
+    "savefig.facecolor": "none",
+    "svg.fonttype": "none",
+    "text.color": INK,
+    "xtick.color": GRID,
+    "xtick.labelcolor": MUTED,
+    "ytick.color": GRID,
+    "ytick.labelcolor": MUTED,
+}
+
+
+def sheet(
+    height: float, *, columns: int = 1, width: float = WIDTH
+) -> tuple[Figure, list[Axes]]:
+    """An empty figure with a row of axes in the report's style.
+
+    Args:
+        height: inches.
+        columns: how many axes stand side by side.
+        width: inches.
+    """
+    with rc_context(STYLE):
+        figure = Figure(figsize=(width, height), layout="constrained")
+        axes = figure.subplots(1, columns, squeeze=False)[0]
+    return figure, list(axes)
+
+
+def svg(figure: Figure, name: str, title: str, description: str) -> str:
+    """A figure as one inline SVG element.
+
+    Args:
+        figure: what was drawn.
+        name: unique on the page; ids inside the drawing are made from it.
+        title: what the picture shows, for those who hear the page.
+        description: what there is to see in it, likewise.
+
+    Returns:
+        Text from ``<svg`` to ``</svg>``, the same for the same drawing.
+    """
+    buffer = io.StringIO()
+    with rc_context(STYLE | {"svg.hashsalt": name}):
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    text = buffer.getvalue()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    text = re.sub(r'(id="|url\(#|href="#)', rf"\g<1>{name}-", text)
+    for sentinel, variable in VARIABLES.items():
+        text = text.replace(sentinel, f"var(--{variable})")
+    box = re.search(r'viewBox="[^"]*"', text)
+    opening = (
+        f'<svg xmlns:xlink="http://www.w3.org/1999/xlink" {box.group() if box else ""} '
+        f'role="img" aria-labelledby="{name}-title {name}-text">'
+        f'<title id="{name}-title">{escape(title)}</title>'
+        f'<desc id="{name}-text">{escape(description)}</desc>'
+    )
+    return opening + text[text.index(">") + 1 :].strip()
