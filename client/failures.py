@@ -32,7 +32,7 @@ def public_reason(error: BaseException) -> str:
 
 def error_reply(message: "Message", error: Exception) -> "Message":
     """An error in answer to a message; logs the whole of it here."""
-    from flwr.app import Error, Message  # noqa: PLC0415
+    from flwr.app import Error, Message
 
     LOG.error("could not answer a message", exc_info=error)
     return Message(Error(CODE, public_reason(error)), reply_to=message)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, BinaryIO
 if TYPE_CHECKING:
     from flwr.clientapp import ClientApp
 
+HEAD = 8
 LIMIT = 1 << 36
 """No frame is longer (64 GiB): a larger length means that the stream is broken."""
 
@@ -55,7 +56,7 @@ class Job:
 
 def write_frame(stream: BinaryIO, data: bytes | memoryview) -> None:
     """Write one frame and flush."""
-    stream.write(len(data).to_bytes(8, "little"))
+    stream.write(len(data).to_bytes(HEAD, "little"))
     stream.write(data)
     stream.flush()
 
@@ -66,11 +67,11 @@ def read_frame(stream: BinaryIO) -> bytes | None:
     Raises:
         EOFError: the stream ended inside a frame, or no frame starts here.
     """
-    head = stream.read(8)
+    head = stream.read(HEAD)
     if not head:
         return None
     size = int.from_bytes(head, "little")
-    if len(head) < 8 or size > LIMIT:
+    if len(head) < HEAD or size > LIMIT:
         raise EOFError("the stream is broken: no frame starts here")
     data = stream.read(size)
     if len(data) < size:
@@ -84,13 +85,13 @@ def handle(job: Job, data: bytes, app: "ClientApp | None" = None) -> bytes:
     Returns:
         The reply message's bytes; an error message where the app raised.
     """
-    from flwr.app import Context, RecordDict  # noqa: PLC0415
+    from flwr.app import Context, RecordDict
 
-    from ..protocols.messages import from_bytes, identify, to_bytes  # noqa: PLC0415
-    from .failures import error_reply  # noqa: PLC0415
+    from ..protocols.messages import from_bytes, identify, to_bytes
+    from .failures import error_reply
 
     if app is None:
-        from .app import app  # noqa: PLC0415
+        from .app import app
     identify(job.run_id, job.node_id)
     message = from_bytes(data)
     context = Context(

@@ -1,0 +1,104 @@
+"""LoRA adapters, put into a base by `peft` for the time of a training and taken out.
+
+Hu et al., `LoRA: Low-Rank Adaptation of Large Language Models
+<https://arxiv.org/abs/2106.09685>`_, 2021.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..protocols.settings import Config
+from ..protocols.vectors import Floats
+from .models import Base
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+NAME = "default"
+
+
+class Adapter:
+    """What is trained: factors in the base's layers, and its head.
+
+    Args:
+        base: the model that it sits in.
+        trained: the parameters by the names under which they travel.
+
+    Attributes:
+        parameters: the parameters by name, in name order.
+        origin: what they were when the training started.
+    """
+
+    def __init__(self, base: Base, trained: "Mapping[str, nn.Parameter]") -> None:
+        self.base = base
+        self.parameters = {name: trained[name] for name in sorted(trained)}
+        self.origin = {
+            name: one.detach().clone() for name, one in self.parameters.items()
+        }
+
+    def scores(self, texts: tuple[str, ...], longest: int) -> "Tensor":
+        """[texts, classes] logits, with the graph that training needs."""
+        return self.base.network.scores(self.base.batch(texts, longest))
+
+    def change(self) -> dict[str, Floats]:
+        """What training changed, by name: A - A0, B, and the head's change."""
+        found: dict[str, Floats] = {}
+        for name, parameter in self.parameters.items():
+            found[name] = (parameter.detach() - self.origin[name]).numpy()
+        return found
+
+    def values(self) -> dict[str, Floats]:
+        """The parameters as they are now, by name: copies."""
+        return {name: p.detach().numpy().copy() for name, p in self.parameters.items()}
+
+
+@contextmanager
+def adapted(
+    base: Base, config: Config, start: Mapping[str, Floats]
+) -> Iterator[Adapter]:
+    """A fresh adapter on the base as it is: A from `start`, B zero.
+
+    Afterwards the adapter is gone and every byte of the base is what it was.
+    """
+    import peft
+    import torch
+
+    body, head = base.network.body, base.network.head
+    pairs = base.pairs(config)
+    wrapped = peft.get_peft_model(body, _lora(config, [p.weight for p in pairs]))
+    kept = {name: parameter.data for name, parameter in head.items()}
+    trained: dict[str, nn.Parameter] = dict(head)
+    try:
+        for pair in pairs:
+            layer = body.get_submodule(pair.weight.removesuffix(".weight"))
+            left, right = layer.lora_B[NAME].weight, layer.lora_A[NAME].weight
+            with torch.no_grad():
+                right.copy_(torch.from_numpy(np.ascontiguousarray(start[pair.a])))
+                left.zero_()
+            trained[pair.a], trained[pair.b] = right, left
+        for name, parameter in head.items():
+            parameter.data = kept[name].clone()
+            parameter.requires_grad_(requires_grad=True)
+        yield Adapter(base, trained)
+    finally:
+        for name, parameter in head.items():
+            parameter.requires_grad_(requires_grad=False)
+            parameter.grad = None
+            parameter.data = kept[name]
+        wrapped.unload()
+
+
+def _lora(config: Config, weights: list[str]) -> "peft.LoraConfig":  # noqa: F821
+    import peft
+
+    return peft.LoraConfig(
+        r=config.lora.rank,
+        lora_alpha=config.lora.alpha,
+        use_rslora=config.lora.scaling == "rslora",
+        target_modules=[weight.removesuffix(".weight") for weight in weights],
+        lora_dropout=0.0,
+        bias="none",
+    )

