@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from . import plots
+from .drawings import LOCAL
 from .histories import History
 from .tables import gained, milestones, size, told
 
@@ -130,8 +131,8 @@ def _pairs(history: History) -> Iterator[Card]:
     if found is None or not found.get("cosine"):
         return
     names = [str(name) for name in found["clients"]]
-    one = plots.heat(found["cosine"], names, "cosine", "Cosine between updates")
-    two = plots.heat(found["conflict"], names, "conflict", "Sign conflict of updates")
+    one = plots.heat(found["cosine"], names, "cosine")
+    two = plots.heat(found["conflict"], names, "sign conflict", LOCAL)
     yield Card(
         f"How alike are the clients' updates? Round {found['round']}",
         "Left: cosine between two clients' updates; near 0 they have little in "
@@ -157,7 +158,6 @@ def _layers(history: History) -> Iterator[Card]:
         (plots.by_layer(layers),),
         ("layer", "cosine", "sign conflict"),
         rows,
-        wide=True,
     )
 
 
@@ -213,5 +213,4 @@ def _refusals(history: History) -> Iterator[Card]:
         head=("reason", "times", "clients") if rows else (),
         rows=rows,
         opened=True,
-        wide=True,
     )

@@ -6,12 +6,16 @@ report's style sheet, so that one drawing serves light and dark.
 
 import io
 import re
+from collections.abc import Callable
+from functools import wraps
 from html import escape
-from typing import Any
+from typing import Any, ParamSpec
 
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+
+P = ParamSpec("P")
 
 INK, MUTED, GRID, PAPER = "#010101", "#010102", "#010103", "#010104"
 MERGED, LOCAL, CENTRAL, GAIN, LOSS = (
@@ -32,7 +36,7 @@ VARIABLES = {
     GAIN: "gain",
     LOSS: "loss",
 }
-WIDTH = 6.2
+WIDTH = 5.4
 """Inches of a drawing's width (72 units each): readable on a phone as well."""
 
 STYLE: Any = {
@@ -61,6 +65,17 @@ STYLE: Any = {
 }
 
 
+def styled(draw: Callable[P, str]) -> Callable[P, str]:
+    """A drawing function that draws in the report's style."""
+
+    @wraps(draw)
+    def drawn(*args: P.args, **kwargs: P.kwargs) -> str:
+        with rc_context(STYLE):
+            return draw(*args, **kwargs)
+
+    return drawn
+
+
 def sheet(
     height: float, *, columns: int = 1, width: float = WIDTH
 ) -> tuple[Figure, list[Axes]]:
@@ -71,10 +86,8 @@ def sheet(
         columns: how many axes stand side by side.
         width: inches.
     """
-    with rc_context(STYLE):
-        figure = Figure(figsize=(width, height), layout="constrained")
-        axes = figure.subplots(1, columns, squeeze=False)[0]
-    return figure, list(axes)
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, list(figure.subplots(1, columns, squeeze=False)[0])
 
 
 def svg(figure: Figure, name: str, title: str, description: str) -> str:
@@ -90,7 +103,7 @@ def svg(figure: Figure, name: str, title: str, description: str) -> str:
         Text from ``<svg`` to ``</svg>``, the same for the same drawing.
     """
     buffer = io.StringIO()
-    with rc_context(STYLE | {"svg.hashsalt": name}):
+    with rc_context({"svg.hashsalt": name}):
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     text = buffer.getvalue()
     text = text[text.index("<svg") :]

@@ -10,13 +10,13 @@ from .drawings import (
     CENTRAL,
     GAIN,
     GRID,
-    INK,
     LOCAL,
     LOSS,
     MERGED,
     MUTED,
     WIDTH,
     sheet,
+    styled,
     svg,
 )
 from .tables import gained, is_share, size, told
@@ -28,6 +28,7 @@ NUMBERED = 12
 REFERENCES = {"base": (MUTED, ":"), "local": (LOCAL, "--"), "central": (CENTRAL, "-.")}
 
 
+@styled
 def by_round(
     curve: Sequence[tuple[int, float]],
     marks: Mapping[str, tuple[str, float | None]],
@@ -68,6 +69,7 @@ def by_round(
     return svg(figure, "by-round", f"{metric} of the global model by round", seen)
 
 
+@styled
 def by_client(alone: Mapping[str, float], final: float, metric: str) -> str:
     """Each client's own model beside the merged one, and who gains.
 
@@ -108,6 +110,7 @@ def by_client(alone: Mapping[str, float], final: float, metric: str) -> str:
     return svg(figure, "by-client", "Which clients gain and which lose", seen)
 
 
+@styled
 def traffic(up: float, down: float, dense: float) -> str:
     """Bytes up and down beside what dense float32 would take.
 
@@ -123,44 +126,39 @@ def traffic(up: float, down: float, dense: float) -> str:
         zip(bars.items(), colours, strict=True)
     ):
         axes.barh(place, value, color=colour, height=0.6)
-        beside = f"  {size(value)}"
-        if label == "up, sent" and value:
-            beside += f", {dense / value:.1f} times less"
-        inside = value > max(bars.values()) / 2
+        less = label == "up, sent" and value
+        beside = f", {dense / value:.1f} times less" if less else ""
         axes.annotate(
-            beside + ("  " if inside else ""),
+            size(value) + beside,
             (value, place),
-            ha="right" if inside else "left",
+            xytext=(6, 0),
+            textcoords="offset points",
             va="center",
-            color=INK,
-            fontsize=10,
-            bbox={"boxstyle": "round,pad=0.2", "fc": "#010104", "ec": "none"}
-            if inside
-            else None,
         )
     axes.set_yticks(range(len(bars)), list(bars))
     axes.invert_yaxis()
     axes.grid(visible=False, axis="y")
-    axes.xaxis.set_major_locator(MaxNLocator(5))
+    axes.xaxis.set_major_locator(MaxNLocator(4))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: size(value)))
-    axes.margins(x=0.02)
+    axes.set_xlim(0, 1.22 * max(1.0, *bars.values()))
     seen = "; ".join(f"{label}: {size(value)}" for label, value in bars.items())
     return svg(figure, "traffic", "Bytes up and down beside dense", seen)
 
 
+@styled
 def heat(
     matrix: Sequence[Sequence[float | None]],
     names: Sequence[str],
     name: str,
-    title: str,
+    colour: str = MERGED,
 ) -> str:
     """A square of clients: how alike, or how much at odds, each two are.
 
     Args:
         matrix: from -1 to 1, clients x clients; None: not measured.
         names: the clients' names.
-        name: the picture's, unique on the page.
-        title: what it shows.
+        name: what is shown, unique on the page.
+        colour: of what is above zero.
     """
     count = len(names)
     figure, (axes,) = sheet(min(WIDTH, 1.4 + 0.46 * count))
@@ -175,7 +173,11 @@ def heat(
     )
     for row, values in enumerate(matrix):
         for column, value in enumerate(values):
-            _cell(axes, row, column, value, most, numbers=count <= NUMBERED)
+            shade = LOSS if value is not None and value < 0 else colour
+            _cell(axes, (row, column), value, most, shade)
+            if count <= NUMBERED and value is not None and row != column:
+                text = f"{value:.2f}".replace("0.", ".", 1)
+                axes.text(column, row, text, ha="center", va="center", fontsize=10)
     axes.set(xlim=(-0.5, count - 0.5), ylim=(count - 0.5, -0.5), aspect="equal")
     axes.set_xticks(
         range(count), names, rotation=60, ha="right", rotation_mode="anchor"
@@ -190,9 +192,12 @@ def heat(
         for j in range(i)
         if matrix[i][j] is not None
     ]
-    return svg(figure, name, title, "; ".join(pairs))
+    axes.set_title(name, fontsize=12)
+    key = name.replace(" ", "-")
+    return svg(figure, key, f"{name.capitalize()} of two clients", "; ".join(pairs))
 
 
+@styled
 def by_layer(layers: Mapping[str, tuple[float, float]]) -> str:
     """Mean cosine and sign conflict between clients, a row a layer.
 
@@ -208,11 +213,11 @@ def by_layer(layers: Mapping[str, tuple[float, float]]) -> str:
         axes.plot(values, range(len(names)), "o", color=(MERGED, LOCAL)[side], ms=6)
         axes.set_xlabel(label)
         axes.set_ylim(len(names) - 0.4, -0.6)
-        axes.set_yticks(range(len(names)), names if side == 0 else [])
-        axes.tick_params(axis="y", labelsize=9, length=0)
+        axes.set_yticks(range(len(names)), _short(names) if side == 0 else [])
+        axes.tick_params(axis="y", labelsize=10, length=0)
         axes.grid(visible=False, axis="y")
         axes.set_xlim(min(0.0, *values) * 1.1, max(0.05, *values) * 1.12)
-        axes.xaxis.set_major_locator(MaxNLocator(4))
+        axes.xaxis.set_major_locator(MaxNLocator(3))
     seen = "; ".join(
         f"{name}: cosine {cosine:.2f}, conflict {conflict:.0%}"
         for name, (cosine, conflict) in layers.items()
@@ -220,6 +225,7 @@ def by_layer(layers: Mapping[str, tuple[float, float]]) -> str:
     return svg(figure, "by-layer", "Cosine and sign conflict by layer", seen)
 
 
+@styled
 def by_phase(rows: Sequence[tuple[int, Mapping[str, float]]]) -> str:
     """Seconds a round by phase, stacked.
 
@@ -253,32 +259,22 @@ def _cycled(colours: Sequence[str], count: int) -> list[str]:
 
 
 def _cell(
-    axes: Axes,
-    row: int,
-    column: int,
-    value: float | None,
-    most: float,
-    *,
-    numbers: bool,
+    axes: Axes, place: tuple[int, int], value: float | None, most: float, colour: str
 ) -> None:
+    row, column = place
+    corner, side = (column - 0.47, row - 0.47), 0.94
     if value is None or row == column:
-        axes.add_patch(Rectangle((column - 0.47, row - 0.47), 0.94, 0.94, fc=GRID))
+        axes.add_patch(Rectangle(corner, side, side, fc=GRID, ec="none"))
         return
-    colour = MERGED if value >= 0 else LOSS
     strength = 0.06 + 0.6 * min(1.0, abs(value) / most if most else 0.0)
-    axes.add_patch(
-        Rectangle(
-            (column - 0.47, row - 0.47),
-            0.94,
-            0.94,
-            fc=colour,
-            alpha=strength,
-            ec="none",
-        )
-    )
-    if numbers:
-        text = f"{value:.2f}".replace("0.", ".", 1)
-        axes.text(column, row, text, ha="center", va="center", color=INK, fontsize=9)
+    axes.add_patch(Rectangle(corner, side, side, fc=colour, alpha=strength, ec="none"))
+
+
+def _short(names: Sequence[str]) -> list[str]:
+    """Names without the parts that all of them have."""
+    split = [name.split(".") for name in names]
+    shared = set(split[0]).intersection(*split) if len(split) > 1 else set()
+    return [".".join(p for p in parts if p not in shared) or "." for parts in split]
 
 
 def _percent(axes: Axes, metric: str, axis: str = "y") -> None:

@@ -82,8 +82,8 @@ def milestones(
     local = [one[metric] for one in metrics.get("local") or () if metric in one]
     marks: dict[str, tuple[str, float | None]] = {
         "base": ("before training", (metrics.get("base") or {}).get(metric)),
-        "local": ("each client alone, mean", fmean(local) if local else None),
-        "final": ("merged, after the last round", metrics["final"].get(metric)),
+        "local": ("clients alone, mean", fmean(local) if local else None),
+        "final": ("merged model", metrics["final"].get(metric)),
         "central": (
             "all data in one place",
             (metrics.get("central") or {}).get(metric),
