@@ -1,0 +1,158 @@
+"""The compiled loops that fold contributions and read sums off.
+
+All of them work in place on one span that sits in the cache, run without Python's
+lock, and choose by selects, not by branches. Fixed point: ``rint(x * scale)``, ties
+to even, so that what is folded for -x is minus what is folded for x.
+
+The sums of the agreed mean have one plane a sign, indexed by the sign bit. A packed
+plane holds a weight in its upper 10 bits and a sum of magnitudes in its lower 54;
+both are far from their limits by construction (`scales.Numbers`).
+"""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import numba
+import numpy as np
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+WEIGHT_AT = np.uint64(54)
+_MASK = np.uint64((1 << 54) - 1)
+_ZERO = np.uint64(0)
+
+
+def compiled(function: F) -> F:
+    """Compile at the first call, keep the result on disk."""
+    made: F = numba.njit(nogil=True, cache=True, error_model="numpy")(function)
+    return made
+
+
+@compiled
+def peak_bits(bits: Any) -> Any:
+    """Largest magnitude as float32 bits: not finite exactly from 0x7F800000 up."""
+    top = np.uint32(0)
+    for i in range(bits.size):
+        top = max(top, bits[i] & np.uint32(0x7FFFFFFF))
+    return top
+
+
+@compiled
+def sum_dense(sums: Any, values: Any, scale: Any, share: Any) -> None:
+    """sums [n] int64 += share * rint(values [n] * scale)."""
+    for i in range(values.size):
+        sums[i] += share * np.int64(np.rint(np.float64(values[i]) * scale))
+
+
+@compiled
+def sum_sparse(sums: Any, positions: Any, values: Any, scale: Any, share: Any) -> None:
+    """The same at positions [k] uint16."""
+    for i in range(values.size):
+        term = share * np.int64(np.rint(np.float64(values[i]) * scale))
+        sums[np.int64(positions[i])] += term
+
+
+@compiled
+def read_sum(sums: Any, unit: Any, total: Any, out: Any) -> None:
+    """out [n] float32 = sums * unit / total."""
+    for i in range(out.size):
+        out[i] = np.float32(np.float64(sums[i]) * unit / total)
+
+
+@compiled
+def agree_packed_dense(up: Any, down: Any, values: Any, scale: Any, share: Any) -> None:
+    """up, down [n] uint64 += weight and magnitude of what pushes that way."""
+    weight = share << WEIGHT_AT
+    for i in range(values.size):
+        x = values[i]
+        term = weight + share * np.uint64(np.int64(np.rint(abs(np.float64(x)) * scale)))
+        up[i] += term if x > 0 else _ZERO
+        down[i] += term if x < 0 else _ZERO
+
+
+@compiled
+def agree_packed_sparse(
+    planes: Any, positions: Any, values: Any, scale: Any, share: Any
+) -> None:
+    """planes [2, n]: the same at positions [k] uint16."""
+    weight = share << WEIGHT_AT
+    for i in range(values.size):
+        x = values[i]
+        term = weight + share * np.uint64(np.int64(np.rint(abs(np.float64(x)) * scale)))
+        row = np.int64(1) if x < 0 else np.int64(0)
+        planes[row, np.int64(positions[i])] += term if x != 0 else _ZERO
+
+
+@compiled
+def agree_wide_dense(planes: Any, values: Any, scale: Any, share: Any) -> None:
+    """planes [4, n] int64: magnitudes up and down, weights up and down."""
+    for i in range(values.size):
+        x = values[i]
+        term = share * np.int64(np.rint(abs(np.float64(x)) * scale))
+        planes[0, i] += term if x > 0 else 0
+        planes[1, i] += term if x < 0 else 0
+        planes[2, i] += share if x > 0 else 0
+        planes[3, i] += share if x < 0 else 0
+
+
+@compiled
+def agree_wide_sparse(
+    planes: Any, positions: Any, values: Any, scale: Any, share: Any
+) -> None:
+    """The same at positions [k] uint16."""
+    for i in range(values.size):
+        x = values[i]
+        place = np.int64(positions[i])
+        row = np.int64(1) if x < 0 else np.int64(0)
+        planes[row, place] += share * np.int64(np.rint(abs(np.float64(x)) * scale))
+        planes[row + 2, place] += share if x != 0 else 0
+
+
+@compiled
+def unpack(planes: Any, wide: Any) -> None:
+    """planes [2, n] uint64 to wide [4, n] int64."""
+    for i in range(planes.shape[1]):
+        wide[0, i] = np.int64(planes[0, i] & _MASK)
+        wide[1, i] = np.int64(planes[1, i] & _MASK)
+        wide[2, i] = np.int64(planes[0, i] >> WEIGHT_AT)
+        wide[3, i] = np.int64(planes[1, i] >> WEIGHT_AT)
+
+
+@compiled
+def read_agreed(wide: Any, elect: Any, unit: Any, out: Any) -> None:
+    """out [n] float32: mean over the elected side; nobody elected, no movement.
+
+    `elect` is the row, 0 or 2, whose difference to the next one decides.
+    """
+    for i in range(out.size):
+        ahead = wide[elect, i] - wide[elect + 1, i]
+        total = wide[0, i] if ahead > 0 else -wide[1, i]
+        weight = wide[2, i] if ahead > 0 else wide[3, i]
+        value = np.float64(total) * unit / np.float64(max(weight, 1))
+        out[i] = np.float32(value if ahead != 0 else 0.0)
+
+
+@compiled
+def trim(values: Any, threshold: Any, ties: Any, out: Any) -> Any:
+    """Keep what exceeds a threshold (as float32 bits), and the first `ties` equal it.
+
+    Returns how many of the ties were used up.
+    """
+    bits = values.view(np.uint32)
+    used = 0
+    for i in range(values.size):
+        size = bits[i] & np.uint32(0x7FFFFFFF)
+        equal = size == threshold
+        keep = (size > threshold) | (equal & (used < ties))
+        used += np.int64(equal & keep)
+        out[i] = values[i] if keep else np.float32(0)
+    return used
+
+
+@compiled
+def above(values: Any, threshold: Any, out: Any) -> None:
+    """Keep what reaches a threshold (as float32 bits)."""
+    bits = values.view(np.uint32)
+    for i in range(values.size):
+        keep = (bits[i] & np.uint32(0x7FFFFFFF)) >= threshold
+        out[i] = values[i] if keep else np.float32(0)

@@ -1,0 +1,171 @@
+"""What all servers of a tree must share to add the same integers.
+
+A value x of a tensor becomes ``rint(x 2^(f - e))``: ``2^e`` is the least power of two
+above every magnitude of that tensor in any contribution, and f = 40 fractional bits
+are kept below it. A contribution counts by an integer share. With shares that add up
+to at most 2^20 no sum reaches 2^61, and with at most 1023 a magnitude sum stays below
+2^50 and a weight below 2^10, so that both fit one 64-bit plane: nothing can overflow.
+
+Both come from a first pass, whose result is itself a commutative monoid (maxima of
+peaks, union of shares): a tree takes it up like any other state.
+"""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..protocols.errors import BoundsError, PayloadError, QuorumError
+from ..protocols.vectors import Contribution, Floats, Layout
+from . import kernels
+from .base import Member, Reducer
+from .shares import FINEST, LARGEST, checked, fitted
+
+FRACTION = 40
+PACKED = 1023
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What the first pass over some members comes to.
+
+    Attributes:
+        layout: the tensors that they all have.
+        peaks: [T] largest magnitude of each tensor.
+        shares: by member, what it asks to count for.
+    """
+
+    layout: Layout
+    peaks: Floats
+    shares: Mapping[str, int]
+
+    @classmethod
+    def of(cls, members: Iterable[Member]) -> "Survey":
+        """Read every member once.
+
+        Raises:
+            QuorumError: there is nothing to merge.
+            PayloadError: the members do not have the same tensors.
+            BoundsError: a value is not finite.
+        """
+        parts = [
+            cls(m.contribution.layout, peaks(m.contribution, m.name), {m.name: m.share})
+            for m in members
+        ]
+        if not parts:
+            raise QuorumError("nothing to merge")
+        joined = parts[0]
+        for part in parts[1:]:
+            joined = joined.merge(part)
+        return joined
+
+    def merge(self, other: "Survey") -> "Survey":
+        """What both come to.
+
+        Raises:
+            PayloadError: other tensors, or a member that is in both.
+        """
+        same(self.layout, other.layout)
+        twice = sorted(self.shares.keys() & other.shares.keys())
+        if twice:
+            raise PayloadError(f"counted twice: {', '.join(twice)}")
+        top = np.maximum(self.peaks, other.peaks)
+        return Survey(self.layout, top, {**self.shares, **other.shares})
+
+    def numbers(self, reducer: Reducer) -> "Numbers":
+        """What everybody computes with.
+
+        Raises:
+            ConfigError: a negative share where the recipe averages.
+            QuorumError: no share at all is left.
+        """
+        asked = dict(sorted(self.shares.items()))
+        checked(asked, adds=reducer.adds)
+        return Numbers(exponents(self.peaks), fitted(asked))
+
+
+@dataclass(frozen=True, slots=True)
+class Numbers:
+    """The agreed numbers of one merge.
+
+    Attributes:
+        exponents: by tensor, e: every magnitude is below 2^e.
+        shares: by member, what it counts for; total at most 2^30.
+    """
+
+    exponents: tuple[int, ...]
+    shares: Mapping[str, int]
+
+    def __post_init__(self) -> None:
+        if self.total > FINEST:
+            raise BoundsError(f"shares add up to {self.total}, more than {FINEST}")
+
+    @property
+    def total(self) -> int:
+        """Sum of the shares' magnitudes."""
+        return sum(abs(share) for share in self.shares.values())
+
+    @property
+    def fraction(self) -> int:
+        """Fractional bits, f: fewer than 40 only for totals above 2^20."""
+        return FRACTION if self.total <= LARGEST else 60 - self.total.bit_length()
+
+    def scale(self, tensor: int) -> float:
+        """How many integer steps a value of 1 is."""
+        return math.ldexp(1.0, self.fraction - self.exponents[tensor])
+
+    def unit(self, tensor: int, gain: float) -> float:
+        """What one integer step is worth, times a gain."""
+        return math.ldexp(gain, self.exponents[tensor] - self.fraction)
+
+
+def exponents(peaks: Floats) -> tuple[int, ...]:
+    """By tensor the least e with every magnitude below 2^e; 0 for all zeros.
+
+    Example:
+        >>> exponents(np.float32([0.5, 1.0, 0.0, 3.0]))
+        (0, 1, 0, 2)
+    """
+    return tuple(int(e) for e in np.frexp(peaks)[1])
+
+
+def peaks(contribution: Contribution, name: str = "a contribution") -> Floats:
+    """[T] largest magnitude by tensor, from one pass where it is not known.
+
+    Raises:
+        BoundsError: a value is not finite.
+    """
+    known = getattr(contribution, "peaks", None)
+    layout = contribution.layout
+    top = np.zeros(len(layout.names), np.uint32)
+    if known is None:
+        for span in layout.spans:
+            values = np.ascontiguousarray(contribution.block(span).values, np.float32)
+            bits = kernels.peak_bits(values.view(np.uint32))
+            top[span.tensor] = max(top[span.tensor], bits)
+    else:
+        top[:] = np.abs(np.asarray(known, np.float32)).view(np.uint32)
+    bad = np.flatnonzero(top >= np.uint32(0x7F800000))
+    if bad.size:
+        where = layout.names[int(bad[0])]
+        raise BoundsError(f"{name} holds a value that is not finite", tensor=where)
+    return top.view(np.float32)
+
+
+def same(left: Layout, right: Layout) -> None:
+    """Hold two layouts to be equal.
+
+    Raises:
+        PayloadError: the first tensor that differs.
+    """
+    if left is right or left == right:
+        return
+    shapes = dict(zip(left.names, left.shapes, strict=True))
+    others = dict(zip(right.names, right.shapes, strict=True))
+    for name in sorted(shapes.keys() | others.keys()):
+        if name not in others or name not in shapes:
+            raise PayloadError("not in every contribution", tensor=name)
+        if shapes[name] != others[name]:
+            reason = f"shapes differ: {shapes[name]} and {others[name]}"
+            raise PayloadError(reason, tensor=name)

@@ -1,0 +1,179 @@
+"""What is done to one contribution before it is merged."""
+
+import math
+
+import numpy as np
+
+from ..protocols.errors import BoundsError, ConfigError
+from ..protocols.vectors import Contribution, Floats, Layout
+from .base import Key, Transform
+from .scales import peaks
+from .views import Cut, Dropped, Scaled, Trimmed
+
+_FINITE = np.uint32(0x7FFFFFFF)
+
+
+def fraction(density: float, what: str) -> float:
+    """Hold a kept share to (0, 1].
+
+    Raises:
+        ConfigError: outside.
+    """
+    if not 0 < density <= 1:
+        raise ConfigError(f"{what}: density is {density}, allowed: above 0, at most 1")
+    return density
+
+
+def scale(gain: float) -> Transform:
+    """Multiply by one number."""
+    if not math.isfinite(gain):
+        raise ConfigError(f"scale: gain is {gain}, allowed: a finite number")
+
+    def apply(contribution: Contribution, key: Key) -> Contribution:
+        return scaled(contribution, gain, key.client)
+
+    return Transform(f"scale({gain!r})", apply, lambda _: gain)
+
+
+def clip(norm: float) -> Transform:
+    """Scale down to an L2 norm over all tensors, where it is larger.
+
+    Raises:
+        ConfigError: the norm is not above 0.
+    """
+    if not (math.isfinite(norm) and norm > 0):
+        raise ConfigError(f"clip: norm is {norm}, allowed: a finite number above 0")
+
+    def factor(length: float) -> float:
+        return norm / length if length > norm else 1.0
+
+    def apply(contribution: Contribution, key: Key) -> Contribution:
+        return scaled(contribution, factor(length(contribution)), key.client)
+
+    return Transform(f"clip({norm!r})", apply, factor)
+
+
+def trim(density: float) -> Transform:
+    """Keep the largest magnitudes of each tensor.
+
+    Of a tensor of n elements exactly ``min(ceil(density n), nonzeros)`` are kept (the
+    product in double precision); of equal magnitudes those that come first.
+
+    Source: Yadav et al., `TIES-Merging <https://arxiv.org/abs/2306.01708>`_, 2023,
+    algorithm 1, step 1.
+
+    Example:
+        >>> from fedelta.protocols.vectors import TaskVector
+        >>> vector = TaskVector.of({"w": np.float32([1, -3, 0, 3, 2])})
+        >>> kept = trim(0.3).apply(vector, Key())
+        >>> kept.block(vector.layout.spans[0]).values.tolist()
+        [0.0, -3.0, 0.0, 3.0, 0.0]
+    """
+    kept = fraction(density, "trim")
+
+    def apply(contribution: Contribution, key: Key) -> Contribution:
+        return trimmed(contribution, kept, key.client)
+
+    return Transform(f"trim({density!r})", apply)
+
+
+def drop(density: float, *, rescale: bool = True) -> Transform:
+    """Keep a keyed random share of the elements, rescaled by 1 / density.
+
+    Source: Yu et al., `Language Models are Super Mario
+    <https://arxiv.org/abs/2311.03099>`_, 2024, section 3 (p there is 1 - density).
+    """
+    fraction(density, "drop")
+    factor = 1 / density if rescale else 1.0
+
+    def apply(contribution: Contribution, key: Key) -> Contribution:
+        bound = peaks(contribution, key.client) * np.float32(factor)
+        return Dropped(
+            contribution, density, factor, key, _bounded(bound, contribution)
+        )
+
+    more = "" if rescale else ", rescale=False"
+    return Transform(f"drop({density!r}{more})", apply)
+
+
+def length(contribution: Contribution) -> float:
+    """L2 norm over all tensors, summed in float64 in span order."""
+    known = getattr(contribution, "norm", None)
+    if known is not None:
+        return float(known)
+    total = 0.0
+    for span in contribution.layout.spans:
+        values = contribution.block(span).values.astype(np.float64)
+        total += float(np.sum(values * values))
+    return math.sqrt(total)
+
+
+def scaled(contribution: Contribution, gain: float, name: str = "") -> Contribution:
+    """A contribution times a number; itself where the number is 1."""
+    top = peaks(contribution, name or "a contribution")
+    if gain == 1:
+        return contribution
+    bound = _bounded(top * np.float32(abs(gain)), contribution)
+    return Scaled(contribution, gain, bound)
+
+
+def _bounded(top: Floats, contribution: Contribution) -> Floats:
+    over = np.flatnonzero(~np.isfinite(top))
+    if over.size:
+        where = contribution.layout.names[int(over[0])]
+        raise BoundsError("too large to be scaled in float32", tensor=where)
+    return top
+
+
+def trimmed(contribution: Contribution, density: float, name: str = "") -> Contribution:
+    """A contribution's largest magnitudes, by tensor."""
+    layout = contribution.layout
+    top = peaks(contribution, name or "a contribution")
+    bits = np.empty(max(layout.sizes, default=0), np.uint32)
+    cuts: list[Cut] = []
+    for tensor, size in enumerate(layout.sizes):
+        filled = _gather(contribution, tensor, bits)
+        cuts.append(_cut(bits[:filled], math.ceil(density * size)))
+    used = _ties_before(contribution, cuts)
+    return Trimmed(contribution, tuple(cuts), top, used)
+
+
+def _gather(contribution: Contribution, tensor: int, bits: np.ndarray) -> int:
+    """A tensor's magnitudes, as float32 bits, into scratch; how many there are."""
+    filled = 0
+    for span in spans_of(contribution.layout, tensor):
+        values = np.ascontiguousarray(contribution.block(span).values, np.float32)
+        end = filled + values.size
+        np.bitwise_and(values.view(np.uint32), _FINITE, out=bits[filled:end])
+        filled = end
+    return filled
+
+
+def _cut(bits: np.ndarray, most: int) -> Cut:
+    """Where to cut so that at most so many nonzeros stay. Reorders the bits."""
+    if most >= int(np.count_nonzero(bits)):
+        return Cut(1)
+    at = bits.size - most
+    bits.partition(at)
+    threshold = bits[at]
+    below = int(np.count_nonzero(bits[:at] == threshold))
+    inside = int(np.count_nonzero(bits[at:] == threshold))
+    return Cut(int(threshold), inside if below else -1)
+
+
+def _ties_before(contribution: Contribution, cuts: list[Cut]) -> dict[int, int]:
+    """By span, how many values equal to the threshold its tensor's earlier ones hold."""
+    before: dict[int, int] = {}
+    for tensor, cut in enumerate(cuts):
+        met = 0
+        for span in spans_of(contribution.layout, tensor) if cut.ties >= 0 else ():
+            before[span.index] = met
+            values = np.ascontiguousarray(contribution.block(span).values, np.float32)
+            size = np.bitwise_and(values.view(np.uint32), _FINITE)
+            met += int(np.count_nonzero(size == np.uint32(cut.threshold)))
+    return before
+
+
+def spans_of(layout: Layout, tensor: int) -> list:  # type: ignore[type-arg]
+    """The spans of one tensor."""
+    return [span for span in layout.spans if span.tensor == tensor]
