@@ -44,7 +44,7 @@ def test_pinned() -> None:
 
 @pytest.mark.parametrize("density", [0.5, 0.1, 0.05])
 def test_one_of_each_stratum(density: float) -> None:
-    mask = seeds.keep(3, 0, 40_000, density).reshape(-1, seeds.strata(density))
+    mask = seeds.keep(3, 0, 400_000, density).reshape(-1, seeds.strata(density))
     assert (mask.sum(1) == 1).all()
     shares = mask.mean(0) * seeds.strata(density)
     assert shares.min() > 0.8
