@@ -4,6 +4,7 @@ Hu et al., `LoRA: Low-Rank Adaptation of Large Language Models
 <https://arxiv.org/abs/2106.09685>`_, 2021.
 """
 
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ from ..protocols.vectors import Floats
 from .models import Base
 
 if TYPE_CHECKING:
+    from peft import LoraConfig
     from torch import Tensor, nn
 
 NAME = "default"
@@ -68,7 +70,9 @@ def adapted(
 
     body, head = base.network.body, base.network.head
     pairs = base.pairs(config)
-    wrapped = peft.get_peft_model(body, _lora(config, [p.weight for p in pairs]))
+    with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
+        warnings.simplefilter("ignore", FutureWarning)  # peft's, of transformers' names
+        wrapped = peft.get_peft_model(body, _lora(config, [p.weight for p in pairs]))
     kept = {name: parameter.data for name, parameter in head.items()}
     trained: dict[str, nn.Parameter] = dict(head)
     try:
@@ -91,7 +95,7 @@ def adapted(
         wrapped.unload()
 
 
-def _lora(config: Config, weights: list[str]) -> "peft.LoraConfig":  # noqa: F821
+def _lora(config: Config, weights: list[str]) -> "LoraConfig":
     import peft
 
     return peft.LoraConfig(

@@ -95,7 +95,7 @@ def _body(where: str, model: Model, classes: int, options: dict[str, Any]) -> An
     if model.head == "linear":
         family = transformers.AutoModelForSequenceClassification
         more = {"num_labels": classes, "ignore_mismatched_sizes": True}
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         body, found = family.from_pretrained(
             where,
             dtype=torch.float32,

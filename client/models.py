@@ -101,6 +101,7 @@ class Base:
         self.applied: tuple[str, ...] = ()
         self._targets = _targets(network.body, config.lora)
         self._weights = self._own(config)
+        self._rank_down = config.lora.rank_down or 4 * config.lora.rank
         self._origin = {name: value.copy() for name, value in self._weights.items()}
 
     def _own(self, config: Config) -> dict[str, Floats]:
@@ -137,16 +138,22 @@ class Base:
 
     def layout(self, config: Config) -> Layout:
         """The tensors of a reply: A and B of every target, and the head's."""
-        return self.factor_layout(config.lora.rank)
-
-    def factor_layout(self, rank: int) -> Layout:
-        """The tensors of replies or updates whose factors have so many rows."""
         shapes: dict[str, tuple[int, ...]] = {}
+        rank = config.lora.rank
         for module, (wide, deep) in self._targets.items():
             shapes[f"{module}.lora_A.weight"] = (rank, deep)
             shapes[f"{module}.lora_B.weight"] = (wide, rank)
         for name, parameter in self.network.head.items():
             shapes[name] = tuple(parameter.shape)
+        return Layout.of(shapes)
+
+    def update_layout(self) -> Layout:
+        """The tensors of a merged update: pairs at the rank of the way down."""
+        shapes = {n: tuple(p.shape) for n, p in self.network.head.items()}
+        for module, (wide, deep) in self._targets.items():
+            rank = min(self._rank_down, wide, deep)
+            shapes[f"{module}.lora_A.weight"] = (rank, deep)
+            shapes[f"{module}.lora_B.weight"] = (wide, rank)
         return Layout.of(shapes)
 
     def start(self, config: Config, run_key: int, round: int) -> dict[str, Floats]:  # noqa: A002

@@ -52,7 +52,7 @@ class TorchTrainer:
         parameters = list(adapter.parameters.values())
         optimiser = _optimiser(settings, parameters)
         losses: list[float] = []
-        with torch.random.fork_rng():
+        with torch.random.fork_rng(devices=[]):
             torch.manual_seed(key & (2**63 - 1))
             for step, places in enumerate(
                 _batches(len(examples), settings, steps, key)

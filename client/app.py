@@ -1,0 +1,139 @@
+"""The data owner's Flower app: it trains, judges and answers for one client.
+
+Beside Flower's own it reads ``run_config["config"]`` (the run's `Config` as JSON) and
+``node_config["client"]`` and ``["state"]`` (its roster name and its folder). Nothing
+of a client's data is in any reply: a payload, numbers, and errors without quotes.
+"""
+
+import functools
+import time
+from collections.abc import Callable
+
+from flwr.app import Context, Message, RecordDict
+from flwr.clientapp import ClientApp
+
+from ..protocols import messages, seeds
+from ..protocols.errors import ConfigError, ContributionError, StaleRoundError
+from ..protocols.plans import RoundPlan
+from . import baselines, sending, sessions
+from .adapters import adapted
+from .evaluation import evaluate as judge
+from .failures import error_reply
+from .models import run_key
+from .training import TorchTrainer
+
+app = ClientApp()
+
+Handler = Callable[[Message, Context], RecordDict]
+
+
+def _guarded(handler: Handler) -> Callable[[Message, Context], Message]:
+    """A handler whose failures become error replies that quote nothing."""
+
+    @functools.wraps(handler)
+    def answer(message: Message, context: Context) -> Message:
+        try:
+            return Message(handler(message, context), reply_to=message)
+        except Exception as error:  # noqa: BLE001  whatever it was, it ends this reply
+            return error_reply(message, error)
+
+    return answer
+
+
+@app.train()
+@_guarded
+def train(message: Message, context: Context) -> RecordDict:
+    """One round: bring the model up to date, train, reply with what changed."""
+    begun = time.monotonic()
+    plan, updates = messages.read_plan(message.content)
+    session, name = _session(context), _name(context)
+    home = sessions.folder(context.node_config, plan.run)
+    _check(plan, name, session)
+    config, base = session.config, session.base
+    sessions.bring(base, plan, updates, home)
+    own, held = session.task.split(name)
+    start = base.start(config, run_key(config), plan.round)
+    key = seeds.key("train", config.run.seed, plan.round, name)
+    with adapted(base, config, start) as adapter:
+        metrics = TorchTrainer(config).train(adapter, own, key)
+        if config.eval.where in ("clients", "both") and len(held):
+            judged = judge(base, held, config)
+            metrics |= {f"validation_{what}": judged[what] for what in sorted(judged)}
+        change = adapter.change()
+    weight = _weight(session, name)
+    data = sending.reply(change, plan, config, home, base.digest, weight)
+    metrics |= {"examples": float(weight), "seconds": time.monotonic() - begun}
+    return messages.reply_content(data, metrics)
+
+
+@app.train("alone")
+@_guarded
+def alone(message: Message, context: Context) -> RecordDict:
+    """A baseline: train without the federation and judge on the global test set."""
+    data = baselines.asked(message.content)
+    found = baselines.alone(_session(context), _name(context), data)
+    return messages.metrics_content(found)
+
+
+@app.evaluate()
+@_guarded
+def evaluate(message: Message, context: Context) -> RecordDict:
+    """Judge the global model on this client's validation examples."""
+    plan, updates = messages.read_plan(message.content)
+    session, name = _session(context), _name(context)
+    _check(plan, name, session)
+    home = sessions.folder(context.node_config, plan.run)
+    sessions.bring(session.base, plan, updates, home)
+    _, held = session.task.split(name)
+    if not len(held):
+        raise ContributionError("no examples are held for validation")
+    return messages.metrics_content(judge(session.base, held, session.config))
+
+
+@app.query()
+@_guarded
+def query(message: Message, context: Context) -> RecordDict:  # noqa: ARG001  Flower's
+    """Who is here, with how much, on what."""
+    session, name = _session(context), _name(context)
+    layout = session.base.layout(session.config)
+    own, held = session.task.split(name)
+    return messages.metrics_content(
+        {
+            "client": name,
+            "examples": float(len(own)),
+            "validation": float(len(held)),
+            "layout": layout.fingerprint,
+            "base": session.base.digest,
+        }
+    )
+
+
+def _session(context: Context) -> sessions.Session:
+    text = context.run_config.get("config")
+    if not isinstance(text, str):
+        raise ConfigError("the run configuration holds no `config`")
+    return sessions.session(text)
+
+
+def _name(context: Context) -> str:
+    name = context.node_config.get("client")
+    if not isinstance(name, str):
+        raise ConfigError("the node's configuration names no `client`")
+    return name
+
+
+def _check(plan: RoundPlan, name: str, session: sessions.Session) -> None:
+    """Refuse a plan that is not for this client and this adapter."""
+    if plan.client != name:
+        raise StaleRoundError("the plan is for another client")
+    if plan.layout != session.base.layout(session.config).fingerprint:
+        raise StaleRoundError(
+            "the plan asks for another layout: rank, targets or classes differ"
+        )
+
+
+def _weight(session: sessions.Session, name: str) -> int:
+    """How many examples a client counts for: its training examples, capped."""
+    count = len(session.task.split(name)[0])
+    caps = {one.name: one.examples_cap for one in session.config.clients}
+    return min(count, caps.get(name) or count)

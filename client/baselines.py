@@ -1,0 +1,88 @@
+"""Comparisons for a simulation: a model trained without the federation, as long.
+
+One adapter and one optimiser from the base model, for all rounds' steps together, on
+one client's data or on everybody's, judged on the global test set.
+"""
+
+import time
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..protocols import seeds
+from ..protocols.errors import ConfigError
+from .adapters import adapted
+from .data import Examples, Task
+from .evaluation import evaluate
+from .models import run_key
+from .sessions import Session
+from .training import TorchTrainer
+
+if TYPE_CHECKING:
+    from flwr.app import RecordDict
+
+OWN, ALL = "own", "all"
+RECORD = "fedelta.alone"
+
+
+def question(data: str) -> "RecordDict":
+    """The content of a ``train.alone`` message.
+
+    Args:
+        data: whose data is trained on: the client's "own", or "all" of it.
+    """
+    from flwr.app import ConfigRecord, RecordDict
+
+    return RecordDict({RECORD: ConfigRecord({"data": data})})
+
+
+def asked(content: "RecordDict") -> str:
+    """What a ``train.alone`` message asks for: "own" where it does not say.
+
+    Raises:
+        ConfigError: neither "own" nor "all".
+    """
+    data = str(content[RECORD]["data"]) if RECORD in content else OWN
+    if data not in (OWN, ALL):
+        raise ConfigError("train.alone is asked with data = own or data = all")
+    return data
+
+
+def alone(session: Session, client: str, data: str) -> dict[str, float]:
+    """Train alone and judge.
+
+    Args:
+        session: task and base; the base is as it was afterwards.
+        client: who trains.
+        data: "own" or "all".
+
+    Returns:
+        Metrics of `evaluate` on the global test set, "train_loss" and "seconds".
+
+    Raises:
+        ConfigError: there is no global test set.
+    """
+    config, base = session.config, session.base
+    if not len(session.task.test):
+        raise ConfigError(
+            "without a global test set (data.test) nothing can be compared"
+        )
+    begun = time.monotonic()
+    base.reset()
+    own = everyone(session.task) if data == ALL else session.task.split(client)[0]
+    key = seeds.key("alone", config.run.seed, ALL if data == ALL else client)
+    steps = config.run.rounds * config.train.steps
+    with adapted(base, config, base.start(config, run_key(config), 1)) as adapter:
+        trained = TorchTrainer(config, steps).train(adapter, own, key)
+        found = evaluate(base, session.task.test, config)
+    seconds = time.monotonic() - begun
+    return found | {"train_loss": trained["loss"], "seconds": seconds}
+
+
+def everyone(task: Task) -> Examples:
+    """All clients' training examples in one."""
+    parts = [task.split(name)[0] for name in task.clients]
+    return Examples(
+        tuple(text for part in parts for text in part.texts),
+        np.concatenate([part.labels for part in parts]),
+    )

@@ -1,0 +1,96 @@
+"""From what training changed to the bytes of a reply."""
+
+from pathlib import Path
+
+import numpy as np
+
+from ..protocols.codec import Context, Header, decode, encode
+from ..protocols.errors import BoundsError
+from ..protocols.plans import RoundPlan
+from ..protocols.refusals import Refusal
+from ..protocols.settings import Config
+from ..protocols.vectors import Floats, Layout, TaskVector
+from ..protocols.wires import wire
+from .stores import Feedback, carried
+
+
+def feeds_back(plan: RoundPlan, config: Config) -> bool:
+    """Whether this client keeps what the format takes away.
+
+    Not where A is drawn anew each round (an old residual would be of another A), nor
+    where values are rescaled to be right on average.
+    """
+    seeded = wire(plan.wire).places == "seeded"
+    return plan.feedback and config.lora.init == "run" and not seeded
+
+
+def reply(
+    change: dict[str, Floats],
+    plan: RoundPlan,
+    config: Config,
+    folder: Path,
+    base: str,
+    weight: int,
+) -> bytes:
+    """Write one reply; with feedback, store what the format took away.
+
+    Args:
+        change: what training changed, by name, in the plan's layout.
+        plan: run, round, format, and which reply was accepted last.
+        config: the run's.
+        folder: where this client keeps its state of this run.
+        base: digest of the base model before any update.
+        weight: how many examples this client counts for.
+
+    Returns:
+        The payload.
+
+    Raises:
+        BoundsError: the change is not finite or cannot be written in this format.
+    """
+    for name, value in change.items():
+        if not np.isfinite(value).all():
+            raise BoundsError("training left values that are not finite", tensor=name)
+    keeps = feeds_back(plan, config)
+    store = Feedback(folder, plan, base)
+    whole = carried(change, store.committed(plan.accepted)) if keeps else change
+    layout = Layout.of({name: value.shape for name, value in whole.items()})
+    data = encode(TaskVector(layout, whole), plan.wire, header(plan, config, weight))
+    if keeps:
+        sent = _decoded(data, layout, plan, weight)
+        store.keep(plan.round, {name: whole[name] - sent[name] for name in whole})
+    return data
+
+
+def header(plan: RoundPlan, config: Config, weight: int) -> Header:
+    """What a reply says of itself."""
+    return Header(
+        run=plan.run,
+        round=plan.round,
+        client=plan.client,
+        base=plan.base,
+        layout=plan.layout,
+        recipe=plan.recipe,
+        seed=config.run.seed,
+        weight=weight,
+        wire=plan.wire,
+    )
+
+
+def _decoded(
+    data: bytes, layout: Layout, plan: RoundPlan, weight: int
+) -> dict[str, Floats]:
+    """What the server will read."""
+    context = Context(
+        layout=layout,
+        run=plan.run,
+        round=plan.round,
+        client=plan.client,
+        base=plan.base,
+        wire=plan.wire,
+        max_weight=weight,
+    )
+    payload = decode(data, context)
+    if isinstance(payload, Refusal):
+        raise BoundsError(f"the reply cannot be written as {plan.wire}: {payload}")
+    return dict(payload.tensors())

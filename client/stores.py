@@ -1,0 +1,138 @@
+"""What a client keeps on disk between rounds, each file whole or not there at all."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from ..protocols import digests
+from ..protocols.errors import CheckpointError, StaleRoundError
+from ..protocols.plans import RoundPlan
+from ..protocols.vectors import Floats
+
+
+def write(path: Path, data: bytes) -> None:
+    """Put a file in its place at once, and see to it that it stays there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.name}.part")
+    with part.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+class Feedback:
+    """What the wire format took away from this client's replies, round by round.
+
+    The residual of a round counts once the server says that it accepted that round's
+    reply; until then the one before stays. So a reply that was refused, late or lost
+    leaves no trace, and a repeated round starts from the same residual.
+
+    Args:
+        folder: the client's folder for one run.
+        plan: whose run and layout the residuals belong to.
+        base: digest of the base model before any update, to which they belong too.
+    """
+
+    def __init__(self, folder: Path, plan: RoundPlan, base: str) -> None:
+        self._folder = folder / "feedback"
+        self._owner = {"run": plan.run, "base": base, "layout": plan.layout}
+
+    def _path(self, number: int) -> Path:
+        return self._folder / f"{number:04d}.safetensors"
+
+    def keep(self, number: int, residual: dict[str, Floats]) -> None:
+        """Store what round `number` took away."""
+        said = self._owner | {"round": str(number)}
+        write(self._path(number), save(residual, said))
+
+    def committed(self, accepted: int) -> dict[str, Floats]:
+        """The residual that round `accepted` left, the last one that was accepted.
+
+        Returns:
+            Tensors by name; none where nothing was accepted (0), where that round's
+            residual was lost, or where it belongs to another run, base or layout.
+
+        Raises:
+            CheckpointError: its file is damaged.
+        """
+        if not accepted:
+            return {}
+        for path in self._folder.glob("*.safetensors"):
+            if path.name < self._path(accepted).name:
+                path.unlink()
+        path = self._path(accepted)
+        if not path.exists():
+            return {}
+        try:
+            with safe_open(path, "numpy") as file:
+                said = file.metadata() or {}
+                found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        except (SafetensorError, OSError) as error:
+            raise CheckpointError(
+                f"{path} is damaged ({error}); delete it to go on without it"
+            ) from error
+        return found if said == self._owner | {"round": str(accepted)} else {}
+
+
+class Updates:
+    """The merged updates that a client has received, in order.
+
+    Args:
+        folder: the client's folder for one run.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder / "updates"
+
+    def _path(self, number: int) -> Path:
+        return self._folder / f"{number:04d}.payload"
+
+    def receive(self, plan: RoundPlan, arrived: list[bytes]) -> list[str]:
+        """Store what travelled with a plan; digests of the whole chain, oldest first.
+
+        Raises:
+            StaleRoundError: what arrived is not what the plan says, or an earlier
+                update is missing here.
+        """
+        if tuple(digests.of_bytes(data) for data in arrived) != plan.updates:
+            raise StaleRoundError("the updates are not those that the plan names")
+        first = plan.version - len(arrived)
+        if first < 0:
+            raise StaleRoundError(f"{len(arrived)} updates for version {plan.version}")
+        for number, data in enumerate(arrived, first + 1):
+            write(self._path(number), data)
+        missing = [n for n in range(1, first + 1) if not self._path(n).exists()]
+        if missing:
+            raise StaleRoundError(
+                f"updates {missing[0]} to {first} are missing here: send them again"
+            )
+        known = [digests.of_bytes(self.read(n)) for n in range(1, first + 1)]
+        return known + list(plan.updates)
+
+    def read(self, number: int) -> bytes:
+        """One update's bytes, counted from 1."""
+        return self._path(number).read_bytes()
+
+
+def carried(
+    change: dict[str, Floats], residual: dict[str, Floats]
+) -> dict[str, Floats]:
+    """A change with what earlier replies still owe.
+
+    Example:
+        >>> carried({"w": np.float32([1, 2])}, {"w": np.float32([0.5, 0])})["w"]
+        array([1.5, 2. ], dtype=float32)
+    """
+    return {
+        name: np.add(value, residual[name]) if name in residual else value
+        for name, value in change.items()
+    }
