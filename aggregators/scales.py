@@ -13,11 +13,12 @@ peaks, union of shares): a tree takes it up like any other state.
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
 from ..protocols.errors import BoundsError, PayloadError, QuorumError
-from ..protocols.vectors import Contribution, Floats, Layout
+from ..protocols.vectors import Contribution, Floats, Layout, Span
 from . import kernels
 from .base import Member, Reducer
 from .shares import FINEST, LARGEST, checked, fitted
@@ -151,6 +152,19 @@ def peaks(contribution: Contribution, name: str = "a contribution") -> Floats:
         where = layout.names[int(bad[0])]
         raise BoundsError(f"{name} holds a value that is not finite", tensor=where)
     return top.view(np.float32)
+
+
+def spans_of(layout: Layout, tensor: int) -> tuple[Span, ...]:
+    """The spans of one tensor."""
+    return _by_tensor(layout)[tensor]
+
+
+@lru_cache(maxsize=64)
+def _by_tensor(layout: Layout) -> tuple[tuple[Span, ...], ...]:
+    found: list[list[Span]] = [[] for _ in layout.names]
+    for span in layout.spans:
+        found[span.tensor].append(span)
+    return tuple(tuple(spans) for spans in found)
 
 
 def same(left: Layout, right: Layout) -> None:

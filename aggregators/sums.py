@@ -26,7 +26,7 @@ def weighted_mean() -> Reducer:
     """
 
     def finish(sums: Planes, total: int, unit: float, out: Floats) -> None:
-        kernels.read_sum(sums[0], unit, float(total), out)
+        kernels.read_sum(sums[0], unit, float(max(total, 1)), out)
 
     return Reducer("weighted_mean", False, True, _single, _add, finish)
 

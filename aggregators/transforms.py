@@ -3,12 +3,15 @@
 import math
 
 import numpy as np
+import numpy.typing as npt
 
 from ..protocols.errors import BoundsError, ConfigError
-from ..protocols.vectors import Contribution, Floats, Layout
+from ..protocols.vectors import Contribution, Floats
 from .base import Key, Transform
-from .scales import peaks
+from .scales import peaks, spans_of
 from .views import Cut, Dropped, Scaled, Trimmed
+
+Bits = npt.NDArray[np.uint32]
 
 _FINITE = np.uint32(0x7FFFFFFF)
 
@@ -138,7 +141,7 @@ def trimmed(contribution: Contribution, density: float, name: str = "") -> Contr
     return Trimmed(contribution, tuple(cuts), top, used)
 
 
-def _gather(contribution: Contribution, tensor: int, bits: np.ndarray) -> int:
+def _gather(contribution: Contribution, tensor: int, bits: Bits) -> int:
     """A tensor's magnitudes, as float32 bits, into scratch; how many there are."""
     filled = 0
     for span in spans_of(contribution.layout, tensor):
@@ -149,7 +152,7 @@ def _gather(contribution: Contribution, tensor: int, bits: np.ndarray) -> int:
     return filled
 
 
-def _cut(bits: np.ndarray, most: int) -> Cut:
+def _cut(bits: Bits, most: int) -> Cut:
     """Where to cut so that at most so many nonzeros stay. Reorders the bits."""
     if most >= int(np.count_nonzero(bits)):
         return Cut(1)
@@ -172,8 +175,3 @@ def _ties_before(contribution: Contribution, cuts: list[Cut]) -> dict[int, int]:
             size = np.bitwise_and(values.view(np.uint32), _FINITE)
             met += int(np.count_nonzero(size == np.uint32(cut.threshold)))
     return before
-
-
-def spans_of(layout: Layout, tensor: int) -> list:  # type: ignore[type-arg]
-    """The spans of one tensor."""
-    return [span for span in layout.spans if span.tensor == tensor]

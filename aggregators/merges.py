@@ -1,0 +1,240 @@
+"""Models merged offline: state dicts in memory, checkpoints on disk."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..protocols.errors import ConfigError, PayloadError
+from ..protocols.vectors import Block, Contribution, Floats, Layout, Span
+from . import checkpoints
+from .base import Key, Member, Recipe
+from .recipes import recipe as read_recipe
+from .reductions import merged
+from .scales import spans_of
+from .shares import ratios
+from .tensors import Array, Tensor, held, rounded
+
+Tensors = Mapping[str, Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A model minus its base, as a contribution read from where they lie.
+
+    Attributes:
+        layout: the tensors that are merged.
+        model: by name.
+        base: by name; None: zero.
+    """
+
+    layout: Layout
+    model: Tensors
+    base: Tensors | None
+
+    def block(self, span: Span) -> Block:
+        """One span of the task vector, float32."""
+        name = self.layout.names[span.tensor]
+        values = self.model[name].part(span.start, span.size)
+        if self.base is not None:
+            values = values - self.base[name].part(span.start, span.size)
+        return Block(span.size, None, values)
+
+
+def merge(
+    models: Sequence[Mapping[str, Any]],
+    recipe: str | Recipe,
+    *,
+    base: Mapping[str, Any] | None = None,
+    weights: Sequence[float] | None = None,
+    seed: int = 0,
+) -> dict[str, Array]:
+    """Merge state dicts.
+
+    Floating-point tensors are merged in fixed point over float32 and given back in the
+    base's dtype; others are kept as the base has them. Names that share one array in
+    the base and in every model (tied weights) share one in the result.
+
+    Args:
+        models: arrays by name, all with the base's names and shapes.
+        recipe: a recipe or its text.
+        base: what the models were fine-tuned from; None: zero, where the recipe is a
+            plain mean (then names and dtypes are the first model's).
+        weights: one a model, 1 each where left out; normalised where the recipe
+            averages, taken as they are where it adds.
+        seed: of a recipe that draws.
+
+    Returns:
+        Arrays by name.
+
+    Raises:
+        ConfigError: a recipe, base or weights that do not go together.
+        PayloadError: tensors that do not fit; the message names tensor and model.
+        BoundsError: a value that is not finite, or does not fit the base's dtype.
+
+    Example:
+        >>> a, b = {"w": np.float32([1, 5])}, {"w": np.float32([3, 1])}
+        >>> merge([a, b], "fedavg", weights=[3, 1])["w"]
+        array([1.5, 4. ], dtype=float32)
+    """
+    read = [
+        {name: held(name, value, f"model {place + 1}") for name, value in one.items()}
+        for place, one in enumerate(models)
+    ]
+    origin = None
+    if base is not None:
+        origin = {name: held(name, value, "the base") for name, value in base.items()}
+    plan = _planned(read, recipe, origin, weights, seed)
+    tied = _tied([*read, *([origin] if origin else [])])
+    first = base if base is not None else models[0] if models else {}
+    result: dict[str, Array] = {}
+    for name in first:
+        leader = tied.get(name, name)
+        result[name] = result[leader] if leader in result else plan.value(leader)
+        if plan.template[name].kind == "BF16":
+            result[name] = result[name].view(np.asarray(first[name]).dtype)
+    return result
+
+
+def merge_files(  # noqa: PLR0913
+    models: Sequence[Path],
+    base: Path | None,
+    out: Path,
+    recipe: str,
+    weights: Sequence[float] | None = None,
+    *,
+    seed: int = 0,
+) -> None:
+    """Merge checkpoints on disk, span by span, into one of the base's form.
+
+    Args:
+        models: .safetensors files or Hugging Face folders, single or sharded.
+        base: likewise; None as for `merge`.
+        out: where to; a folder where the base is one, with its configuration and
+            tokenizer files. It appears, or is replaced, only when all went well.
+        recipe: a recipe's text.
+        weights: as for `merge`.
+        seed: of a recipe that draws.
+
+    Raises:
+        ConfigError: a file that is not there, or what `merge` says.
+        PayloadError: a damaged file, or tensors that do not fit; names both.
+        BoundsError: as for `merge`.
+    """
+    opened = [checkpoints.opened(Path(path)) for path in models]
+    origin = None if base is None else checkpoints.opened(Path(base))
+    tensors = None if origin is None else origin.tensors
+    plan = _planned([one.tensors for one in opened], recipe, tensors, weights, seed)
+    checkpoints.write(origin or opened[0], Path(out), plan.value)
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """A merge that is ready to be read tensor by tensor."""
+
+    template: Tensors
+    base: Tensors | None
+    update: Contribution
+
+    def value(self, name: str) -> Array:
+        """One tensor of the result, in the template's dtype and shape."""
+        like = self.template[name]
+        if not like.floats:
+            return np.array(like.raw)
+        layout = self.update.layout
+        out = np.empty(like.raw.size, like.raw.dtype)
+        for span in spans_of(layout, layout.place(name)):
+            values = self.update.block(span).values.astype(np.float64)
+            if self.base is not None:
+                values += self.base[name].part(span.start, span.size)
+            part = rounded(name, values, like.kind)
+            out[span.start : span.start + span.size] = part
+        return out.reshape(like.raw.shape)
+
+
+def _planned(
+    models: Sequence[Tensors],
+    recipe: str | Recipe,
+    base: Tensors | None,
+    weights: Sequence[float] | None,
+    seed: int,
+) -> _Plan:
+    if not models:
+        raise ConfigError("give at least one model to merge")
+    chosen = read_recipe(recipe) if isinstance(recipe, str) else recipe
+    if chosen.outer is not None:
+        raise ConfigError("grouped merges by region, and models on disk have none")
+    plain = chosen.linear and not chosen.before and not chosen.reducer.adds
+    if base is None and not plain:
+        raise ConfigError(
+            f"{chosen.text} merges changes: say what against with a base (--base); "
+            "only fedavg does without"
+        )
+    shares, unit = _weighed(weights, len(models))
+    if chosen.reducer.adds:
+        chosen = replace(chosen, gain=chosen.gain * unit)
+    template = models[0] if base is None else base
+    for one in models:
+        _fits(one, template)
+    layout = Layout.of({n: t.raw.shape for n, t in template.items() if t.floats})
+    members = [
+        Member(f"{place:06d}", Difference(layout, one, base), share)
+        for place, (one, share) in enumerate(zip(models, shares, strict=True))
+    ]
+    update = merged(chosen, members, Key(f"merge {seed}"))
+    return _Plan(template, base, update)
+
+
+def _weighed(
+    weights: Sequence[float] | None, count: int
+) -> tuple[tuple[int, ...], float]:
+    given = [1.0] * count if weights is None else list(weights)
+    if len(given) != count:
+        raise ConfigError(f"{len(given)} weights for {count} models: give one each")
+    shares, unit = ratios(given)
+    if not any(shares):
+        raise ConfigError(f"weights {given} are all zero")
+    return shares, unit
+
+
+def _fits(model: Tensors, template: Tensors) -> None:
+    """Hold a model to the template's names, shapes and kinds."""
+    for name in sorted(model.keys() | template.keys()):
+        if name not in model or name not in template:
+            lacking, having = (
+                (model, template) if name in template else (template, model)
+            )
+            other = having[name].where
+            there = next(iter(lacking.values())).where if lacking else "another model"
+            raise PayloadError(f"in {other}, but not in {there}", tensor=name)
+        one, like = model[name], template[name]
+        if one.raw.shape != like.raw.shape:
+            reason = f"shape {one.raw.shape} in {one.where}, {like.raw.shape} in {like.where}"
+            raise PayloadError(reason, tensor=name)
+        if one.kind != like.kind and not (one.floats and like.floats):
+            reason = f"dtype {one.kind} in {one.where}, {like.kind} in {like.where}"
+            raise PayloadError(reason, tensor=name)
+
+
+def _tied(models: Sequence[Tensors]) -> dict[str, str]:
+    """By name, the first name that shares its memory in every model."""
+    leaders: dict[tuple[Any, ...], str] = {}
+    tied: dict[str, str] = {}
+    for name in models[0]:
+        where = tuple(
+            (
+                one[name].raw.__array_interface__["data"][0],
+                one[name].raw.shape,
+                one[name].raw.strides,
+            )
+            for one in models
+            if name in one
+        )
+        if models[0][name].raw.size:
+            tied[name] = leaders.setdefault(where, name)
+    return tied
+
+
+__all__ = ["Difference", "Floats", "merge", "merge_files"]

@@ -1,0 +1,258 @@
+"""One round's merge, in the space where it belongs.
+
+``product``: each pair is merged as what it means, ``s B A``. Linear recipes stack the
+factors; the others form the products by blocks of rows. What comes back is brought
+down to a rank, and what was cut off is handed to the next round. ``factors``: A and B
+are merged apart, as most systems do. ``full``: there are no pairs.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..protocols.errors import ConfigError, PayloadError, QuorumError
+from ..protocols.vectors import Contribution, Floats, Pair
+from . import factors, mixtures
+from .base import Key, Member, Recipe
+from .factors import Reduced
+from .products import Products, stacks, tensor
+from .recipes import SPACES
+from .regions import Work
+
+Carry = Mapping[str, npt.NDArray[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """One accepted reply.
+
+    Attributes:
+        name: the client's.
+        contribution: what it sent.
+        share: what it counts for, above 0 (its examples, or 1); recipes that add
+            count everybody once.
+        region: which branch of the tree it belongs to.
+        pairs: which of its tensors are low-rank pairs.
+        start: by name, what a factor's change is counted from (A at the round's
+            beginning); B starts at 0.
+    """
+
+    name: str
+    contribution: Contribution
+    share: int = 1
+    region: str = ""
+    pairs: tuple[Pair, ...] = ()
+    start: Mapping[str, Floats] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Merged:
+    """What a round's merge comes to.
+
+    Attributes:
+        update: for a pair of weight "m.weight" the tensors "m.lora_B.weight" [out, R]
+            and "m.lora_A.weight" [R, in] with change ``B A``; other tensors' changes
+            by their own names.
+        carry: what was cut off, to be handed to the next round's merge.
+        report: numbers for the round's record: "rank", "truncation" (relative
+            Frobenius error of all products), "truncation_max" (of the worst one).
+    """
+
+    update: dict[str, Floats]
+    carry: dict[str, npt.NDArray[Any]]
+    report: dict[str, float]
+
+
+def merge_round(  # noqa: PLR0913
+    recipe: Recipe,
+    space: str,
+    arrivals: Sequence[Arrival],
+    *,
+    key: Key,
+    rank_down: int = 0,
+    carry: Carry | None = None,
+    regions: bool = False,
+) -> Merged:
+    """Merge a round's replies, in name order whatever order they came in.
+
+    Args:
+        recipe: its transforms are applied here, in the space of the merge.
+        space: "product", "factors" or "full".
+        arrivals: the accepted replies.
+        key: the run and round.
+        rank_down: rank R of the update's pairs (at most the matrix's); 0: four times
+            the largest rank that came.
+        carry: what the last round's merge cut off.
+        regions: build one state a region, hand them up as bytes, merge them: the same
+            bits as without.
+
+    Raises:
+        QuorumError: no arrivals.
+        ConfigError: no such space, a share below 1, or unequal ranks in "factors".
+        PayloadError: replies whose tensors do not fit each other.
+        BoundsError: a reply that is not finite.
+
+    Example:
+        >>> from fedelta.aggregators.recipes import recipe
+        >>> from fedelta.protocols.vectors import TaskVector
+        >>> def reply(name, x):
+        ...     return Arrival(name, TaskVector.of({"w": np.float32([x, 1])}))
+        >>> cohort = [reply("a", 1), reply("b", 3)]
+        >>> merge_round(recipe("fedavg"), "full", cohort, key=Key()).update["w"]
+        array([2., 1.], dtype=float32)
+    """
+    if space not in SPACES:
+        raise ConfigError(f"space is {space!r}, allowed: {', '.join(SPACES)}")
+    ordered = sorted(arrivals, key=lambda one: one.name)
+    for one in ordered:
+        if one.share < 1:
+            raise ConfigError(f"{one.name} has share {one.share}, allowed: 1 and above")
+    if not ordered:
+        raise QuorumError("no replies to merge")
+    work = Work(recipe, key, regions)
+    with factors.one_thread():
+        if space != "product" or not any(one.pairs for one in ordered):
+            return _apart(work, ordered)
+        rank = rank_down or 4 * max(_ranks(ordered))
+        if recipe.linear:
+            return _linear(work, ordered, rank, carry or {})
+        return _elementwise(work, ordered, rank, carry or {})
+
+
+def _apart(work: Work, ordered: Sequence[Arrival]) -> Merged:
+    """Every tensor by itself, factors too."""
+    pairs, start = ordered[0].pairs, ordered[0].start
+    for one in ordered:
+        if one.pairs != pairs:
+            raise ConfigError(
+                f"{one.name} has other pairs, ranks or scalings than "
+                f"{ordered[0].name}: merge in space 'product'"
+            )
+    members = [_member(work, one, one.contribution) for one in ordered]
+    merged = work.merged(members)
+    update = {name: tensor(merged, name) for name in merged.layout.names}
+    rank = 0
+    for pair in pairs:
+        b, a = factors.names(pair.weight)
+        left, right = update.pop(pair.b), update.pop(pair.a)
+        update[b] = np.float32(pair.scaling) * left
+        update[a] = right + start[pair.a] if pair.a in start else right
+        rank = max(rank, len(right))
+    report = {"rank": float(rank), "truncation": 0.0, "truncation_max": 0.0}
+    return Merged(update, {}, report)
+
+
+def _linear(work: Work, ordered: Sequence[Arrival], rank: int, carry: Carry) -> Merged:
+    """By stacked factors, never through the dense matrix."""
+    members, held = [], {}
+    for one in ordered:
+        given = stacks(one.contribution, one.pairs, one.start)
+        rest = whole(one)
+        view, gain = mixtures.view(work.recipe, one.contribution, given, rest)
+        members.append(_member(work, one, view))
+        held[one.name] = mixtures.scaled(given, gain)
+    paired_shapes(held)
+    merged, parts = work.stacked(members, held)
+    update = {name: tensor(merged, name) for name in merged.layout.names}
+    reduced: dict[str, Reduced] = {}
+    for weight in sorted(parts.keys() | _carried(carry)):
+        pairs = parts.get(weight, [])
+        bs = [part.scaling * part.b.astype(np.float64) for part in pairs]
+        as_ = [part.a.astype(np.float64) for part in pairs]
+        if f"{weight}|b" in carry:
+            bs.append(carry[f"{weight}|b"].astype(np.float64))
+            as_.append(carry[f"{weight}|a"].astype(np.float64))
+        reduced[weight] = factors.stacked(bs, as_, rank)
+    return _brought_down(update, reduced, rank)
+
+
+def _elementwise(
+    work: Work, ordered: Sequence[Arrival], rank: int, carry: Carry
+) -> Merged:
+    """Products by blocks of rows, the merged matrix by a seeded projection."""
+    held = {one.name: stacks(one.contribution, one.pairs, one.start) for one in ordered}
+    shapes = paired_shapes(held)
+    members = [
+        _member(
+            work, one, Products(one.contribution, held[one.name], shapes, whole(one))
+        )
+        for one in ordered
+    ]
+    merged = work.merged(members)
+    update: dict[str, Floats] = {}
+    reduced: dict[str, Reduced] = {}
+    for name in merged.layout.names:
+        value = tensor(merged, name)
+        if name not in shapes:
+            update[name] = value
+            continue
+        if f"{name}|dense" in carry:
+            value = value + carry[f"{name}|dense"]
+        seed = work.key.seed("projection", name)
+        reduced[name] = factors.projected(value, rank, seed)
+    for name in _carried(carry) - shapes.keys():
+        seed = work.key.seed("projection", name)
+        reduced[name] = factors.projected(carry[f"{name}|dense"], rank, seed)
+    return _brought_down(update, reduced, rank)
+
+
+def _brought_down(
+    update: dict[str, Floats], reduced: Mapping[str, Reduced], rank: int
+) -> Merged:
+    carry: dict[str, npt.NDArray[Any]] = {}
+    worst = cut = norm = 0.0
+    for weight, one in reduced.items():
+        b, a = factors.names(weight)
+        update[b], update[a] = one.b, one.a
+        if isinstance(one.rest, tuple):
+            carry[f"{weight}|b"], carry[f"{weight}|a"] = one.rest
+        else:
+            carry[f"{weight}|dense"] = one.rest
+        cut, norm = math.hypot(cut, one.cut), math.hypot(norm, one.norm)
+        worst = max(worst, one.cut / one.norm if one.norm else 0.0)
+    report = {
+        "rank": float(rank),
+        "truncation": cut / norm if norm else 0.0,
+        "truncation_max": worst,
+    }
+    return Merged(update, carry, report)
+
+
+def _carried(carry: Carry) -> set[str]:
+    """The weights of which something was cut off."""
+    return {name.rsplit("|", 1)[0] for name in carry}
+
+
+def _member(work: Work, one: Arrival, view: Contribution) -> Member:
+    share = 1 if work.recipe.reducer.adds else one.share
+    return Member(one.name, view, share, one.region)
+
+
+def whole(one: Arrival) -> list[str]:
+    """The tensors that are no pair's."""
+    paired = {name for pair in one.pairs for name in (pair.a, pair.b)}
+    return [name for name in one.contribution.layout.names if name not in paired]
+
+
+def _ranks(ordered: Sequence[Arrival]) -> list[int]:
+    return [
+        one.contribution.layout.shapes[one.contribution.layout.place(pair.a)][0]
+        for one in ordered
+        for pair in one.pairs
+    ]
+
+
+def paired_shapes(held: Mapping[str, Mapping[str, Any]]) -> dict[str, tuple[int, int]]:
+    """[out, in] of every weight that any reply changes."""
+    shapes: dict[str, tuple[int, int]] = {}
+    for name, given in held.items():
+        for weight, one in given.items():
+            shape = (len(one.b), one.a.shape[1])
+            if shapes.setdefault(weight, shape) != shape:
+                reason = f"{name} changes {shape}, others {shapes[weight]}"
+                raise PayloadError(reason, tensor=weight)
+    return shapes
