@@ -1,12 +1,16 @@
 """What a configuration must satisfy beyond its types, told before round 1."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import PurePath
 from typing import Any
 
+from ..aggregators.outer import optimizer
+from ..aggregators.recipes import properties, recipe
 from ..protocols.errors import ConfigError
 from ..protocols.settings import Config
+from ..protocols.wires import wire
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _MOST_CLIENTS = 1 << 16
@@ -106,7 +110,7 @@ def _rounds(config: Config) -> None:
                 f"round.quorum is {config.round.quorum:g}, but a round asks {asked}"
             )
     if config.round.quorum > 1 and config.round.quorum != int(config.round.quorum):
-        raise ConfigError("round.quorum must be a share up to 1 or a whole number")
+        raise ConfigError("round.quorum must be a share below 1 or a whole number")
     if not config.run.out or PurePath(config.run.out) == PurePath():
         raise ConfigError("run.out must name a folder for the run")
 
@@ -121,8 +125,24 @@ def _journal(config: Config) -> None:
 
 
 def _merge(config: Config) -> None:
-    """The registry decides which recipes there are and what they may be put to."""
+    with _at("merge.recipe"):
+        properties(recipe(config.merge.recipe), config.lora.space)
+    if config.merge.server_optimizer:
+        with _at("merge.server_optimizer"):
+            optimizer(config.merge.server_optimizer)
 
 
 def _wire(config: Config) -> None:
-    """The codec decides which formats there are."""
+    with _at("wire.up"):
+        wire(config.wire.up)
+    with _at("wire.down"):
+        wire(config.wire.down)
+
+
+@contextmanager
+def _at(path: str) -> Iterator[None]:
+    """Put the key before what is said of its value."""
+    try:
+        yield
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error

@@ -38,14 +38,17 @@ def presets() -> tuple[str, ...]:
 
 
 def load(
-    source: Path | None = None, *, preset: str = "", sets: Sequence[str] = ()
+    source: Path | None = None,
+    *,
+    preset: str | None = None,
+    overrides: Sequence[str] = (),
 ) -> Config:
     """Read a configuration and check that it can be run.
 
     Args:
         source: a TOML file; without one and without a preset, the default preset.
         preset: a preset's name, which lies under the file.
-        sets: overrides such as ``"train.steps=16"``; the value is TOML, and text
+        overrides: texts such as ``"train.steps=16"``; the value is TOML, and text
             that is none is taken as a string.
 
     Raises:
@@ -53,7 +56,7 @@ def load(
             settings that do not go together; the message names the key.
 
     Example:
-        >>> load(preset="icd10", sets=["run.rounds=5", "merge.recipe=fedavg"]).run.rounds
+        >>> load(overrides=["run.rounds=5", "merge.recipe=fedavg"]).run.rounds
         5
     """
     if not preset and source is None:
@@ -63,7 +66,7 @@ def load(
         _overlay(tables, _preset(preset))
     if source is not None:
         _overlay(tables, _toml(source))
-    for text in sets:
+    for text in overrides:
         _overlay(tables, _override(text))
     config = validate(tables)
     checks.check(config)

@@ -1,0 +1,230 @@
+"""From sealed replies to the next version of the global model.
+
+Everybody, the server too, folds the update as it was decoded from the bytes that
+travel. What the merge and the way down cut off is carried into the next round.
+"""
+
+import mmap
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..aggregators import compare, factors
+from ..aggregators.base import Key
+from ..aggregators.outer import optimizer
+from ..aggregators.recipes import recipe
+from ..aggregators.spaces import Arrival, Merged, merge_round
+from ..protocols import digests, seeds
+from ..protocols.codec import Context, Header, Payload, decode, encode
+from ..protocols.errors import BoundsError, CheckpointError, RoundError
+from ..protocols.refusals import Refusal
+from ..protocols.vectors import Floats, TaskVector
+from .admission import Rules, judge
+from .arrivals import Arrivals
+from .rosters import Member
+from .sessions import Session
+from .versions import Update
+
+Tensors = Mapping[str, Floats]
+States = dict[str, dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """A merged update, ready to be folded.
+
+    Attributes:
+        update: as it travels.
+        states: what the next merge needs, by kind.
+        report: numbers for the record (rank, truncation...).
+        diagnostics: how the clients' updates lie to each other.
+    """
+
+    update: Update
+    states: States
+    report: Mapping[str, float]
+    diagnostics: Mapping[str, Any]
+
+
+def rules_of(session: Session, number: int) -> Rules:
+    """What replies of a round are held to."""
+    config = session.config
+    context = Context(
+        layout=session.layout,
+        run=session.run,
+        round=number,
+        base=session.model.base,
+        wire=config.wire.up,
+        recipe=config.merge.recipe,
+        seed=config.run.seed,
+    )
+    return Rules(context, session.pairs, session.start(number), config.round.norm_cap)
+
+
+def release(session: Session, arrivals: Arrivals) -> Release:
+    """Merge a round's sealed replies; nothing of the session is changed.
+
+    Raises:
+        RoundError: the merged update is not one that could be folded.
+    """
+    with _opened(session, arrivals) as found:
+        merged = _merged(session, found, arrivals.number)
+        told = compare.compare(found)
+    wanted, states = _stepped(session, merged)
+    update = pack(session, wanted, arrivals.number)
+    _owed(states, wanted, update.tensors, session)
+    return Release(update, states, merged.report, told)
+
+
+def read_update(session: Session, version: int, digest: str) -> Update:
+    """An update of the session's run from disk: the one after its newest version.
+
+    Raises:
+        CheckpointError: it is not there, or is another one.
+    """
+    data = session.journal.read_update(version, digest)
+    found = decode(data, _context(session, version))
+    if isinstance(found, Refusal):
+        raise CheckpointError(f"update {version} of {session.journal.folder}: {found}")
+    return Update(digest, data, dict(found.tensors()))
+
+
+def pack(session: Session, update: Tensors, number: int) -> Update:
+    """An update as it travels.
+
+    Raises:
+        RoundError: it is not finite, or not what clients expect.
+    """
+    context = _context(session, number)
+    layout = context.layout
+    header = Header(
+        run=session.run,
+        round=number,
+        client="",
+        base=session.model.base,
+        layout=layout.fingerprint,
+        recipe=session.config.merge.recipe,
+        seed=seeds.key("down", session.run, number),
+    )
+    vector = TaskVector.of(update)
+    if vector.layout != layout:
+        raise RoundError(f"round {number}: the merge gave other tensors than clients take")
+    try:
+        data = encode(vector, session.config.wire.down, header)
+    except BoundsError as error:
+        raise RoundError(f"round {number}: the merged update is unusable ({error})") from error
+    found = decode(data, context)
+    if isinstance(found, Refusal):
+        raise RoundError(f"round {number}: the merged update is unusable ({found})")
+    return Update(digests.of_bytes(data), data, dict(found.tensors()))
+
+
+def _context(session: Session, number: int) -> Context:
+    return Context(
+        layout=session.base.update_layout(),
+        run=session.run,
+        round=number,
+        base=session.model.base,
+        wire=session.config.wire.down,
+    )
+
+
+@contextmanager
+def _opened(session: Session, arrivals: Arrivals) -> Iterator[list[Arrival]]:
+    """The sealed replies, mapped, each validated once more as it is opened."""
+    with ExitStack() as stack:
+        found: list[Arrival] = []
+        for name in sorted(arrivals.accepted):
+            file = stack.enter_context(arrivals.accepted[name].path.open("rb"))
+            data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            member = arrivals.asked[name]
+            payload = judge(data, member, arrivals.rules)
+            if isinstance(payload, Refusal):
+                path = arrivals.accepted[name].path
+                raise CheckpointError(f"{path}: {payload}")
+            found.append(_arrival(session, member, payload, arrivals.rules))
+        yield found
+
+
+def _arrival(
+    session: Session, member: Member, payload: Payload, rules: Rules
+) -> Arrival:
+    uniform = session.config.merge.weights == "uniform"
+    share = 1 if uniform else min(payload.header.weight, member.weight)
+    return Arrival(
+        member.name, payload, share, member.region, tuple(rules.pairs), rules.start
+    )
+
+
+def _merged(session: Session, found: list[Arrival], number: int) -> Merged:
+    config = session.config
+    carry = dict(session.states.get("carry", {}))
+    merged = merge_round(
+        recipe(config.merge.recipe),
+        config.lora.space,
+        found,
+        key=Key(session.run, number),
+        rank_down=config.lora.rank_down or 4 * config.lora.rank,
+        carry=carry,
+        regions=config.merge.tree == "regions",
+    )
+    owed = session.states.get("owed", {})
+    for name, rest in owed.items():
+        merged.update[name] = merged.update[name] + rest
+    return merged
+
+
+def _stepped(session: Session, merged: Merged) -> tuple[dict[str, Floats], States]:
+    """The merged update after the server's optimiser, and what is kept for the next."""
+    states: States = {"carry": dict(merged.carry)}
+    text = session.config.merge.server_optimizer
+    if not text:
+        return dict(merged.update), states
+    update, states["outer"] = optimizer(text).step(
+        merged.update, session.states.get("outer", {})
+    )
+    return dict(update), states
+
+
+def _owed(states: States, wanted: Tensors, sent: Tensors, session: Session) -> None:
+    """Add what the format down cut off to what the next round carries.
+
+    A pair's error is that of its product: two more stacked pairs, or a dense matrix,
+    whichever the merge carries. In the space of factors pairs are not made up for.
+    """
+    if not session.config.wire.feedback:
+        return
+    linear = recipe(session.config.merge.recipe).linear
+    rest: dict[str, Floats] = {}
+    for name in wanted:
+        if name.endswith(factors.A_NAME):
+            continue
+        if not name.endswith(factors.B_NAME):
+            rest[name] = wanted[name] - sent[name]
+        elif session.config.lora.space == "product":
+            module = name.removesuffix(factors.B_NAME)
+            a = module + factors.A_NAME
+            halves = (wanted[name], wanted[a], sent[name], sent[a])
+            _carry(states["carry"], f"{module}.weight", halves, stacked=linear)
+    states["owed"] = rest
+
+
+def _carry(
+    carry: dict[str, Any],
+    weight: str,
+    halves: tuple[Floats, Floats, Floats, Floats],
+    *,
+    stacked: bool,
+) -> None:
+    b, a, sent_b, sent_a = halves
+    if stacked:
+        bs = [carry[f"{weight}|b"]] if f"{weight}|b" in carry else []
+        as_ = [carry[f"{weight}|a"]] if f"{weight}|a" in carry else []
+        carry[f"{weight}|b"] = np.concatenate([*bs, b, -sent_b], axis=1)
+        carry[f"{weight}|a"] = np.concatenate([*as_, a, sent_a], axis=0)
+        return
+    wide = b.astype(np.float64) @ a - sent_b.astype(np.float64) @ sent_a
+    carry[f"{weight}|dense"] = (carry.get(f"{weight}|dense", 0) + wide).astype(np.float32)

@@ -1,0 +1,224 @@
+"""The server's side of a round, as a strategy that Flower drives.
+
+`configure_train` asks, `aggregate_train` takes replies and releases the next
+version, `configure_evaluate` and `aggregate_evaluate` judge it and commit the round.
+"""
+
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord
+from flwr.serverapp import Grid
+from flwr.serverapp.strategy import Strategy
+
+from ..protocols.errors import QuorumError, RoundError
+from ..protocols.messages import plan_content
+from ..protocols.plans import RoundPlan
+from . import evaluation
+from .admission import Rules
+from .arrivals import Arrivals
+from .releases import Release, release, rules_of
+from .rosters import Member, quorum
+from .sessions import Session
+
+
+class MergeStrategy(Strategy):
+    """Rounds whose aggregation is a merge.
+
+    The global model lives in the session, not in Flower's array records: what goes
+    down are updates that each client lacks.
+
+    Args:
+        session: the run; rounds go on after its last committed one.
+    """
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._first = session.round
+        self._arrivals: Arrivals | None = None
+        self._grid: Grid | None = None
+        self._seconds: dict[str, float] = {}
+        self._began = 0.0
+
+    def configure_train(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        """One plan for each client that is asked and has not answered yet."""
+        session, number = self._session, self._first + server_round
+        self._grid, self._began, self._seconds = grid, time.monotonic(), {}
+        asked = session.roster.sample(session.config, session.run, number)
+        session.record.tell(
+            {"kind": "asked", "round": number, "clients": [one.name for one in asked]}
+        )
+        self._arrivals = Arrivals(
+            number, asked, rules_of(session, number), session.journal, session.record
+        )
+        return self._ask(self._arrivals)
+
+    def aggregate_train(
+        self, server_round: int, replies: Iterable[Message]
+    ) -> tuple[ArrayRecord | None, MetricRecord | None]:
+        """Take replies as they come, merge, and release the next version.
+
+        Raises:
+            QuorumError: too few replies were good, also after all retries.
+            RoundError: what was merged cannot be used.
+        """
+        arrivals, grid = self._open()
+        config = self._session.config
+        needed = quorum(config, len(arrivals.asked))
+        arrivals.receive(replies, grid)
+        for _ in range(config.round.retries):
+            if len(arrivals.accepted) >= needed:
+                break
+            again = grid.send_and_receive(
+                self._ask(arrivals), timeout=config.round.deadline_seconds
+            )
+            arrivals.receive(again, grid)
+        self._seconds["clients"] = self._lap()
+        self._settle(arrivals)
+        if len(arrivals.accepted) < needed:
+            raise QuorumError(_too_few(arrivals, needed))
+        made = release(self._session, arrivals)
+        self._take(made, arrivals)
+        self._seconds["merge"] = self._lap()
+        return None, None
+
+    def configure_evaluate(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        """A plan to each client where clients judge the new version."""
+        session, number = self._session, self._first + server_round
+        return judges(session, number, grid)
+
+    def aggregate_evaluate(
+        self, server_round: int, replies: Iterable[Message]
+    ) -> MetricRecord | None:
+        """Judge the new version, record the round, commit it."""
+        session, number = self._session, self._first + server_round
+        arrivals, _ = self._open()
+        nodes = {one.node: one.name for one in session.roster}
+        found = {"clients": evaluation.of_clients(session, replies, nodes)}
+        found["server"], _ = evaluation.timed_on_server(session, number)
+        self._seconds["evaluation"] = self._lap()
+        self._tell(arrivals)
+        evaluation.tell(session, number, found)
+        session.commit(
+            number,
+            accepted={
+                name: arrivals.accepted[name].note["digest"]
+                for name in sorted(arrivals.accepted)
+            },
+            refused=dict(arrivals.refused),
+        )
+        self._arrivals = None
+        return None
+
+    def summary(self) -> None:
+        """Say nothing: the run's record does."""
+
+    def _open(self) -> tuple[Arrivals, Grid]:
+        if self._arrivals is None or self._grid is None:
+            raise RoundError("no round was asked for")
+        return self._arrivals, self._grid
+
+    def _lap(self) -> float:
+        now = time.monotonic()
+        lap, self._began = now - self._began, now
+        return round(lap, 3)
+
+    def _ask(self, arrivals: Arrivals) -> list[Message]:
+        session, number = self._session, arrivals.number
+        return arrivals.expect(
+            (message_to(session, one, number, MessageType.TRAIN), one)
+            for one in arrivals.missing
+        )
+
+    def _settle(self, arrivals: Arrivals) -> None:
+        """Note who holds what: nothing is taken for granted after a failure."""
+        for name, member in arrivals.asked.items():
+            good = name in arrivals.accepted
+            member.held = self._session.model.number if good else 0
+            member.accepted = arrivals.number if good else member.accepted
+
+    def _take(self, made: Release, arrivals: Arrivals) -> None:
+        session, number = self._session, arrivals.number
+        session.journal.write_update(number, made.update.data)
+        session.model.add(made.update)
+        session.base.fold(made.update.tensors, made.update.digest)
+        session.states = made.states
+        self._report = made.report
+        session.record.add("diagnostics", round=number, **made.diagnostics)
+
+    def _tell(self, arrivals: Arrivals) -> None:
+        session = self._session
+        dense = 4 * session.layout.size * len(arrivals.accepted)
+        totals = session.totals
+        totals.up += arrivals.up
+        totals.down += arrivals.down
+        totals.up_dense_fp32 += dense
+        totals.refused.update(arrivals.refused)
+        totals.phases.update(self._seconds)
+        session.record.add(
+            "round",
+            round=arrivals.number,
+            asked=len(arrivals.asked),
+            accepted=len(arrivals.accepted),
+            refused=dict(arrivals.refused),
+            up=arrivals.up,
+            down=arrivals.down,
+            up_dense_fp32=dense,
+            phases=self._seconds,
+            merge=dict(self._report),
+        )
+        newest = session.model.updates[-1]
+        session.record.add(
+            "release",
+            round=arrivals.number,
+            base=session.model.base,
+            update=newest.digest,
+            bytes=len(newest.data),
+            digest=session.model.digest,
+        )
+
+
+def message_to(session: Session, member: Member, number: int, kind: str) -> Message:
+    """One plan to one client, with the updates that it lacks."""
+    config, model = session.config, session.model
+    updates = model.since(member.held)
+    plan = RoundPlan(
+        run=session.run,
+        round=number,
+        client=member.name,
+        base=model.base,
+        layout=session.layout.fingerprint,
+        version=model.number,
+        updates=tuple(one.digest for one in updates),
+        recipe=config.merge.recipe,
+        space=config.lora.space,
+        wire=config.wire.up,
+        feedback=config.wire.feedback,
+        before="server",
+        accepted=member.accepted,
+    )
+    content = plan_content(plan, [one.data for one in updates])
+    return Message(content, member.node, kind, group_id=str(number))
+
+
+def judges(session: Session, number: int, grid: Grid) -> list[Message]:
+    """Plans for the clients to judge the newest version, where they are to."""
+    if not evaluation.due(session, number, "clients"):
+        return []
+    return [
+        message_to(session, member, number, MessageType.EVALUATE)
+        for member in session.roster
+    ]
+
+
+def _too_few(arrivals: Arrivals, needed: int) -> str:
+    reasons = ", ".join(f"{name} {n}" for name, n in sorted(arrivals.refused.items()))
+    return (
+        f"round {arrivals.number}: {len(arrivals.accepted)} of {len(arrivals.asked)} "
+        f"replies were good, {needed} are needed ({reasons or 'none came'})"
+    )
