@@ -7,7 +7,7 @@ Hu et al., `LoRA: Low-Rank Adaptation of Large Language Models
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -77,7 +77,7 @@ def adapted(
     trained: dict[str, nn.Parameter] = dict(head)
     try:
         for pair in pairs:
-            layer = body.get_submodule(pair.weight.removesuffix(".weight"))
+            layer: Any = body.get_submodule(pair.weight.removesuffix(".weight"))
             left, right = layer.lora_B[NAME].weight, layer.lora_A[NAME].weight
             with torch.no_grad():
                 right.copy_(torch.from_numpy(np.ascontiguousarray(start[pair.a])))
@@ -85,11 +85,11 @@ def adapted(
             trained[pair.a], trained[pair.b] = right, left
         for name, parameter in head.items():
             parameter.data = kept[name].clone()
-            parameter.requires_grad_(requires_grad=True)
+            parameter.requires_grad_(True)  # noqa: FBT003
         yield Adapter(base, trained)
     finally:
         for name, parameter in head.items():
-            parameter.requires_grad_(requires_grad=False)
+            parameter.requires_grad_(False)  # noqa: FBT003
             parameter.grad = None
             parameter.data = kept[name]
         wrapped.unload()
@@ -100,7 +100,7 @@ def _lora(config: Config, weights: list[str]) -> "LoraConfig":
 
     return peft.LoraConfig(
         r=config.lora.rank,
-        lora_alpha=config.lora.alpha,
+        lora_alpha=cast("int", config.lora.alpha),
         use_rslora=config.lora.scaling == "rslora",
         target_modules=[weight.removesuffix(".weight") for weight in weights],
         lora_dropout=0.0,

@@ -18,7 +18,7 @@ from ..protocols.settings import Config
 from . import icd10, partitions, tables
 
 if TYPE_CHECKING:
-    from datasets import Dataset
+    from datasets import Dataset  # type: ignore[import-untyped]
 
 Labels = npt.NDArray[np.int64]
 

@@ -81,7 +81,7 @@ def load(model: Model, classes: int) -> "tuple[nn.Module, Any]":
         ) from error
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
-    body.requires_grad_(requires_grad=False)
+    body.requires_grad_(False)  # noqa: FBT003
     body.eval()
     return body, tokenizer
 
@@ -142,8 +142,9 @@ def describe(model: Model, labels: Iterable[str]) -> bytes:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Without transformers' progress bars and notes on heads."""
-    from transformers.utils import logging
+    from transformers.utils import logging as library
 
+    logging: Any = library
     level = logging.get_verbosity()
     logging.set_verbosity_error()
     logging.disable_progress_bar()

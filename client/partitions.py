@@ -10,8 +10,8 @@ from ..protocols.settings import Config
 from .tables import LABEL
 
 if TYPE_CHECKING:
-    from datasets import Dataset
-    from flwr_datasets.partitioner import Partitioner
+    from datasets import Dataset  # type: ignore[import-untyped]
+    from flwr_datasets.partitioner import Partitioner  # type: ignore[import-untyped]
 
 NAMED = "column:"
 LEAST = 10

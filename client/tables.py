@@ -8,7 +8,7 @@ from ..protocols.errors import ConfigError
 from ..protocols.settings import Data
 
 if TYPE_CHECKING:
-    from datasets import Dataset
+    from datasets import Dataset  # type: ignore[import-untyped]
 
 LABEL = "label"
 TEXT = "text"
@@ -64,9 +64,9 @@ def _load(source: str) -> "Dataset":
 
 
 def _file(path: Path) -> "Dataset":
-    import pyarrow as pa
+    import pyarrow as pa  # type: ignore[import-untyped]
     from datasets import Dataset
-    from datasets.table import InMemoryTable
+    from datasets.table import InMemoryTable  # type: ignore[import-untyped]
 
     try:
         table = _reader(path)(str(path))

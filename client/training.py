@@ -14,7 +14,7 @@ from .adapters import Adapter
 from .data import Examples, Labels
 
 if TYPE_CHECKING:
-    from torch import Tensor, optim
+    from torch import Tensor, nn, optim
 
 
 class Trainer(Protocol):
@@ -67,7 +67,7 @@ class TorchTrainer:
                         "train.learning_rate"
                     )
                 optimiser.zero_grad()
-                loss.backward()
+                torch.autograd.backward(loss)
                 if settings.clip_norm:
                     torch.nn.utils.clip_grad_norm_(parameters, settings.clip_norm)
                 optimiser.step()
@@ -93,7 +93,7 @@ def rate(settings: Train, step: int, steps: int) -> float:
     return 1.0
 
 
-def _optimiser(settings: Train, parameters: "list[Tensor]") -> "optim.Optimizer":
+def _optimiser(settings: Train, parameters: "list[nn.Parameter]") -> "optim.Optimizer":
     from torch import optim
 
     if settings.optimizer == "sgd":

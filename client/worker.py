@@ -90,8 +90,7 @@ def handle(job: Job, data: bytes, app: "ClientApp | None" = None) -> bytes:
     from ..protocols.messages import from_bytes, identify, to_bytes
     from .failures import error_reply
 
-    if app is None:
-        from .app import app
+    run = app or _ours()
     identify(job.run_id, job.node_id)
     message = from_bytes(data)
     context = Context(
@@ -102,10 +101,16 @@ def handle(job: Job, data: bytes, app: "ClientApp | None" = None) -> bytes:
         run_config=dict(job.run_config),
     )
     try:
-        reply = app(message, context)
+        reply = run(message, context)
     except Exception as error:  # noqa: BLE001  whatever it was, it ends this reply only
         reply = error_reply(message, error)
     return to_bytes(reply)
+
+
+def _ours() -> "ClientApp":
+    from .app import app
+
+    return app
 
 
 def serve(source: BinaryIO, sink: BinaryIO, app: "ClientApp | None" = None) -> None:
