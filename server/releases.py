@@ -30,6 +30,7 @@ from .versions import Update
 
 Tensors = Mapping[str, Floats]
 States = dict[str, dict[str, Any]]
+Halves = tuple[Floats, Floats, Floats, Floats]
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,39 +162,36 @@ def _arrival(
 
 def _merged(session: Session, found: list[Arrival], number: int) -> Merged:
     config = session.config
-    carry = dict(session.states.get("carry", {}))
-    merged = merge_round(
+    return merge_round(
         recipe(config.merge.recipe),
         config.lora.space,
         found,
         key=Key(session.run, number),
         rank_down=config.lora.rank_down or 4 * config.lora.rank,
-        carry=carry,
+        carry=session.states.get("carry", {}),
         regions=config.merge.tree == "regions",
     )
-    owed = session.states.get("owed", {})
-    for name, rest in owed.items():
-        merged.update[name] = merged.update[name] + rest
-    return merged
 
 
 def _stepped(session: Session, merged: Merged) -> tuple[dict[str, Floats], States]:
-    """The merged update after the server's optimiser, and what is kept for the next."""
+    """What is to be sent, after the server's optimiser, and what the next step needs."""
     states: States = {"carry": dict(merged.carry)}
+    update = dict(merged.update)
     text = session.config.merge.server_optimizer
-    if not text:
-        return dict(merged.update), states
-    update, states["outer"] = optimizer(text).step(
-        merged.update, session.states.get("outer", {})
-    )
-    return dict(update), states
+    if text:
+        update, states["outer"] = optimizer(text).step(
+            update, session.states.get("outer", {})
+        )
+    for name, rest in session.states.get("owed", {}).items():
+        update[name] = update[name] + rest
+    return update, states
 
 
 def _owed(states: States, wanted: Tensors, sent: Tensors, session: Session) -> None:
     """Add what the format down cut off to what the next round carries.
 
     A pair's error is that of its product: two more stacked pairs, or a dense matrix,
-    whichever the merge carries. In the space of factors pairs are not made up for.
+    whichever is carried. In the space of factors pairs are not made up for.
     """
     if not session.config.wire.feedback:
         return
@@ -208,23 +206,27 @@ def _owed(states: States, wanted: Tensors, sent: Tensors, session: Session) -> N
             module = name.removesuffix(factors.B_NAME)
             a = module + factors.A_NAME
             halves = (wanted[name], wanted[a], sent[name], sent[a])
-            _carry(states["carry"], f"{module}.weight", halves, stacked=linear)
+            if "outer" in states:  # past the optimiser, which has its own remainder
+                names = (f"{module}|rest.b", f"{module}|rest.a")
+                _stack(states["outer"], names, halves)
+            elif linear:
+                names = (f"{module}.weight|b", f"{module}.weight|a")
+                _stack(states["carry"], names, halves)
+            else:
+                _sum(states["carry"], f"{module}.weight|dense", halves)
     states["owed"] = rest
 
 
-def _carry(
-    carry: dict[str, Any],
-    weight: str,
-    halves: tuple[Floats, Floats, Floats, Floats],
-    *,
-    stacked: bool,
-) -> None:
+def _stack(carry: dict[str, Any], names: tuple[str, str], halves: Halves) -> None:
     b, a, sent_b, sent_a = halves
-    if stacked:
-        bs = [carry[f"{weight}|b"]] if f"{weight}|b" in carry else []
-        as_ = [carry[f"{weight}|a"]] if f"{weight}|a" in carry else []
-        carry[f"{weight}|b"] = np.concatenate([*bs, b, -sent_b], axis=1)
-        carry[f"{weight}|a"] = np.concatenate([*as_, a, sent_a], axis=0)
-        return
-    wide = b.astype(np.float64) @ a - sent_b.astype(np.float64) @ sent_a
-    carry[f"{weight}|dense"] = (carry.get(f"{weight}|dense", 0) + wide).astype(np.float32)
+    left, right = names
+    bs = [carry[left]] if left in carry else []
+    as_ = [carry[right]] if right in carry else []
+    carry[left] = np.concatenate([*bs, b, -sent_b], axis=1)
+    carry[right] = np.concatenate([*as_, a, sent_a], axis=0)
+
+
+def _sum(carry: dict[str, Any], name: str, halves: Halves) -> None:
+    b, a, sent_b, sent_a = halves
+    rest = b.astype(np.float64) @ a - sent_b.astype(np.float64) @ sent_a
+    carry[name] = (carry.get(name, np.float32(0)) + rest).astype(np.float32)

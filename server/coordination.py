@@ -1,0 +1,161 @@
+"""A run from its first question to its summary, on any of Flower's grids."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from flwr.app import ArrayRecord
+from flwr.serverapp import Grid
+
+from ..client.data import load
+from ..client.models import load_base
+from ..protocols.settings import Config
+from . import baselines, environments, evaluation, files
+from .enrolments import enrol, locate
+from .exports import export
+from .journal import Journal
+from .records import Listener, Record, read
+from .rosters import Roster
+from .rounds import MergeStrategy, judges
+from .runs import run_id
+from .sessions import Session
+from .versions import Versions
+
+RECORD, SUMMARY = "record.jsonl", "summary.json"
+
+
+def coordinate(
+    grid: Grid, config: Config, journal: Journal, listeners: Sequence[Listener] = ()
+) -> dict[str, Any]:
+    """Run, or go on with, the federation that a folder holds.
+
+    Args:
+        grid: reaches the clients.
+        config: the run's settings.
+        journal: the run's folder, held by this process.
+        listeners: called with every line of the record; on resumption with those of
+            the committed rounds first.
+
+    Returns:
+        What is in `summary.json`.
+
+    Raises:
+        ConfigError: data or model that cannot be used.
+        RoundError: a round that could not be ended (QuorumError: too few replies).
+        CheckpointError: a folder that cannot be resumed from.
+    """
+    last = journal.last()
+    path = journal.folder / RECORD
+    record = Record(
+        path,
+        keep=int(last["record"]) if last else 0,
+        before=float(last["seconds"]) if last else 0.0,
+        listeners=listeners,
+    )
+    try:
+        for line in read(path):
+            record.tell(line)
+        session = _open(grid, config, journal, record)
+        left = config.run.rounds - session.round
+        if left > 0:
+            MergeStrategy(session).start(
+                grid,
+                ArrayRecord(),
+                num_rounds=left,
+                timeout=config.round.deadline_seconds,
+            )
+        return _close(session, grid)
+    finally:
+        record.close()
+
+
+def _open(grid: Grid, config: Config, journal: Journal, record: Record) -> Session:
+    task = load(config)
+    base = load_base(config, task.labels)
+    model = Versions(base.digest, base.weights())
+    run, last = run_id(config), journal.last()
+    session = Session(config, run, task, base, journal, record, Roster(()), model)
+    wait = config.round.deadline_seconds
+    if last is not None:
+        session.restore(last)
+        nodes = locate(grid, wait)
+        session.roster = Roster.of(nodes, last["roster"], config, task.regions)
+        return session
+    expected = {"base": base.digest, "layout": session.layout.fingerprint}
+    _introduce(session)
+    nodes, members = enrol(grid, wait, expected, record)
+    session.roster = Roster.of(nodes, members, config, task.regions)
+    _judge_base(session, grid)
+    session.commit(0)
+    return session
+
+
+def _introduce(session: Session) -> None:
+    config, task = session.config, session.task
+    session.record.add(
+        "run",
+        run=session.run,
+        name=config.run.name,
+        seed=config.run.seed,
+        rounds=config.run.rounds,
+        recipe=config.merge.recipe,
+        clients=list(task.clients),
+        regions=dict(task.regions),
+        classes=len(task.labels),
+        test_examples=len(task.test),
+        parameters=session.layout.size,
+        base=session.model.base,
+        environment=environments.describe(),
+    )
+
+
+def _judge_base(session: Session, grid: Grid) -> None:
+    """Round 0: how good the model is before any training."""
+    nodes = {one.node: one.name for one in session.roster}
+    questions = judges(session, 0, grid)
+    wait = session.config.round.deadline_seconds
+    replies = grid.send_and_receive(questions, timeout=wait) if questions else ()
+    found = {"clients": evaluation.of_clients(session, replies, nodes)}
+    found["server"], seconds = evaluation.timed_on_server(session, 0)
+    session.totals.phases["evaluation"] += seconds
+    evaluation.tell(session, 0, found)
+
+
+def _close(session: Session, grid: Grid) -> dict[str, Any]:
+    before = session.record.seconds
+    local = baselines.local(session, grid)
+    central = baselines.central(session, grid)
+    session.totals.phases["comparisons"] += session.record.seconds - before
+    exported = export(session, session.journal.folder / "model")
+    summary = _summary(session, local, central) | {"adapter": exported}
+    session.record.commit()
+    files.write_json(session.journal.folder / SUMMARY, summary)
+    return summary
+
+
+def _summary(
+    session: Session, local: list[dict[str, Any]], central: dict[str, Any] | None
+) -> dict[str, Any]:
+    config, totals = session.config, session.totals
+    metrics: dict[str, Any] = {
+        "base": session.metrics.get(0, {}),
+        "final": session.metrics.get(config.run.rounds, {}),
+        "local": local,
+    }
+    if central is not None:
+        metrics["central"] = central
+    memory = totals.memory()
+    return {
+        "name": config.run.name,
+        "run": session.run,
+        "recipe": config.merge.recipe,
+        "seed": config.run.seed,
+        "rounds": config.run.rounds,
+        "clients": len(session.roster),
+        "metrics": metrics,
+        "bytes": {key: memory[key] for key in ("up", "down", "up_dense_fp32")},
+        "refused": memory["refused"],
+        "seconds": round(session.record.seconds, 3),
+        "phases": memory["phases"],
+        "model_digest": session.model.digest,
+        "environment": environments.describe(),
+    }
