@@ -101,6 +101,7 @@ def write(template: Checkpoint, out: Path, value: Callable[[str], Array]) -> Non
         out: the file or folder; one that is there is replaced at the very end.
         value: a tensor by name, in the template's dtype and shape.
     """
+    _replaceable(template, out)
     if not template.path.is_dir():
         with _replacing(out) as made:
             _write_file(template, template.path.name, made, value)
@@ -114,6 +115,22 @@ def write(template: Checkpoint, out: Path, value: Callable[[str], Array]) -> Non
                 shutil.copyfile(one, made / one.name)
         for name in template.files:
             _write_file(template, name, made / name, value)
+
+
+def _replaceable(template: Checkpoint, out: Path) -> None:
+    """Refuse to put a model in the place of what is none.
+
+    Raises:
+        ConfigError: a folder where a file is to be, or the other way round, or a
+            folder that holds no model.
+    """
+    if not out.exists():
+        return
+    if out.is_dir() != template.path.is_dir():
+        kind = "folder" if template.path.is_dir() else "file"
+        raise ConfigError(f"{out}: the output is to be a {kind}; choose another path")
+    if out.is_dir() and any(out.iterdir()) and not any(out.glob("*.safetensors")):
+        raise ConfigError(f"{out}: holds no model; choose another path")
 
 
 def _write_file(

@@ -10,7 +10,7 @@ both are far from their limits by construction (`scales.Numbers`).
 """
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numba
 import numpy as np
@@ -24,8 +24,8 @@ _ZERO = np.uint64(0)
 
 def compiled(function: F) -> F:
     """Compile at the first call, keep the result on disk."""
-    made: F = numba.njit(nogil=True, cache=True, error_model="numpy")(function)
-    return made
+    made = numba.njit(nogil=True, cache=True, error_model="numpy")(function)
+    return cast(F, made)
 
 
 @compiled
@@ -39,7 +39,7 @@ def peak_bits(bits: Any) -> Any:
 
 @compiled
 def sum_dense(sums: Any, values: Any, scale: Any, share: Any) -> None:
-    """sums [n] int64 += share * rint(values [n] * scale)."""
+    """Add share * rint(values [n] * scale) to sums [n] int64."""
     for i in range(values.size):
         sums[i] += share * np.int64(np.rint(np.float64(values[i]) * scale))
 
@@ -54,14 +54,14 @@ def sum_sparse(sums: Any, positions: Any, values: Any, scale: Any, share: Any) -
 
 @compiled
 def read_sum(sums: Any, unit: Any, total: Any, out: Any) -> None:
-    """out [n] float32 = sums * unit / total."""
+    """Write sums * unit / total to out [n] float32."""
     for i in range(out.size):
         out[i] = np.float32(np.float64(sums[i]) * unit / total)
 
 
 @compiled
 def agree_packed_dense(up: Any, down: Any, values: Any, scale: Any, share: Any) -> None:
-    """up, down [n] uint64 += weight and magnitude of what pushes that way."""
+    """Add to up, down [n] uint64 weight and magnitude of what pushes that way."""
     weight = share << WEIGHT_AT
     for i in range(values.size):
         x = values[i]
@@ -74,7 +74,7 @@ def agree_packed_dense(up: Any, down: Any, values: Any, scale: Any, share: Any) 
 def agree_packed_sparse(
     planes: Any, positions: Any, values: Any, scale: Any, share: Any
 ) -> None:
-    """planes [2, n]: the same at positions [k] uint16."""
+    """Do the same to planes [2, n] at positions [k] uint16."""
     weight = share << WEIGHT_AT
     for i in range(values.size):
         x = values[i]
@@ -85,7 +85,7 @@ def agree_packed_sparse(
 
 @compiled
 def agree_wide_dense(planes: Any, values: Any, scale: Any, share: Any) -> None:
-    """planes [4, n] int64: magnitudes up and down, weights up and down."""
+    """Add to planes [4, n] int64: magnitudes up and down, weights up and down."""
     for i in range(values.size):
         x = values[i]
         term = share * np.int64(np.rint(abs(np.float64(x)) * scale))
@@ -110,7 +110,7 @@ def agree_wide_sparse(
 
 @compiled
 def unpack(planes: Any, wide: Any) -> None:
-    """planes [2, n] uint64 to wide [4, n] int64."""
+    """Spread planes [2, n] uint64 over wide [4, n] int64."""
     for i in range(planes.shape[1]):
         wide[0, i] = np.int64(planes[0, i] & _MASK)
         wide[1, i] = np.int64(planes[1, i] & _MASK)
@@ -120,7 +120,7 @@ def unpack(planes: Any, wide: Any) -> None:
 
 @compiled
 def read_agreed(wide: Any, elect: Any, unit: Any, out: Any) -> None:
-    """out [n] float32: mean over the elected side; nobody elected, no movement.
+    """Write the elected side's mean to out [n] float32; nobody elected, no movement.
 
     `elect` is the row, 0 or 2, whose difference to the next one decides.
     """
@@ -139,7 +139,7 @@ def trim(values: Any, threshold: Any, ties: Any, out: Any) -> Any:
     Returns how many of the ties were used up.
     """
     bits = values.view(np.uint32)
-    used = 0
+    used = np.int64(0)
     for i in range(values.size):
         size = bits[i] & np.uint32(0x7FFFFFFF)
         equal = size == threshold

@@ -98,7 +98,7 @@ def merge(
     return result
 
 
-def merge_files(  # noqa: PLR0913
+def merge_files(
     models: Sequence[Path],
     base: Path | None,
     out: Path,
@@ -123,6 +123,9 @@ def merge_files(  # noqa: PLR0913
         PayloadError: a damaged file, or tensors that do not fit; names both.
         BoundsError: as for `merge`.
     """
+    for path in [*models, *([] if base is None else [base])]:
+        if Path(path).absolute() == Path(out).absolute():
+            raise ConfigError(f"{out} is an input too: choose another output")
     opened = [checkpoints.opened(Path(path)) for path in models]
     origin = None if base is None else checkpoints.opened(Path(base))
     tensors = None if origin is None else origin.tensors
@@ -211,7 +214,8 @@ def _fits(model: Tensors, template: Tensors) -> None:
             raise PayloadError(f"in {other}, but not in {there}", tensor=name)
         one, like = model[name], template[name]
         if one.raw.shape != like.raw.shape:
-            reason = f"shape {one.raw.shape} in {one.where}, {like.raw.shape} in {like.where}"
+            theirs = f"{like.raw.shape} in {like.where}"
+            reason = f"shape {one.raw.shape} in {one.where}, {theirs}"
             raise PayloadError(reason, tensor=name)
         if one.kind != like.kind and not (one.floats and like.floats):
             reason = f"dtype {one.kind} in {one.where}, {like.kind} in {like.where}"

@@ -10,7 +10,8 @@ from .products import Subset
 from .products import length as product_length
 from .scales import Numbers
 from .tallies import Stack
-from .transforms import length, scaled as times
+from .transforms import length
+from .transforms import scaled as times
 
 
 def view(

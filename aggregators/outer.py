@@ -66,50 +66,60 @@ def momentum(
     if not 0 < rate < float("inf"):
         raise ConfigError(f"momentum: rate is {rate}, allowed: above 0")
 
+    more = ", nesterov=True" if nesterov else ""
+    return Optimizer(
+        f"momentum(beta={beta!r}, rate={rate!r}{more})",
+        _Momentum(beta, rate, nesterov).step,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Momentum:
+    beta: float
+    rate: float
+    nesterov: bool
+
     def step(
-        update: Mapping[str, Floats], state: State
+        self, update: Mapping[str, Floats], state: State
     ) -> tuple[dict[str, Floats], dict[str, npt.NDArray[Any]]]:
         sent: dict[str, Floats] = {}
         kept: dict[str, npt.NDArray[Any]] = {}
         with factors.one_thread():
             for name in sorted(update):
-                if name.endswith(A_NAME):
-                    continue
                 if name.endswith(B_NAME):
-                    _pair(name.removesuffix(B_NAME), update, state, sent, kept)
-                    continue
-                old = state.get(f"{name}|v", np.float32(0))
-                kept[f"{name}|v"] = np.float32(beta) * old + update[name]
-                ahead = np.float32(beta) * kept[f"{name}|v"] + update[name]
-                sent[name] = np.float32(rate) * (
-                    ahead if nesterov else kept[f"{name}|v"]
-                )
+                    module = name.removesuffix(B_NAME)
+                    b, a = update[name], update[module + A_NAME]
+                    sent[name], sent[module + A_NAME], more = self.pair(
+                        module, b, a, state
+                    )
+                    kept |= more
+                elif not name.endswith(A_NAME):
+                    speed = self.sped(update[name], state.get(f"{name}|v"))
+                    kept[f"{name}|v"] = speed
+                    ahead = self.sped(update[name], speed) if self.nesterov else speed
+                    sent[name] = np.float32(self.rate) * ahead
         return sent, kept
 
-    def _pair(  # noqa: PLR0913
-        module: str,
-        update: Mapping[str, Floats],
-        state: State,
-        sent: dict[str, Floats],
-        kept: dict[str, npt.NDArray[Any]],
-    ) -> None:
-        b, a = update[module + B_NAME], update[module + A_NAME]
-        rank, full = b.shape[1], min(len(b), a.shape[1])
-        past = [(state[f"{module}|v.b"], state[f"{module}|v.a"], beta)] if state else []
-        speed = _stack([*past, (b, a, 1.0)], full)
-        kept[f"{module}|v.b"], kept[f"{module}|v.a"] = speed.b, speed.a
-        parts = [(speed.b, speed.a, beta * rate), (b, a, rate)]
-        if not nesterov:
-            parts = [(speed.b, speed.a, rate)]
-        if state:
-            parts.append((state[f"{module}|rest.b"], state[f"{module}|rest.a"], 1.0))
-        out = _stack(parts, rank)
-        sent[module + B_NAME], sent[module + A_NAME] = out.b, out.a
-        if isinstance(out.rest, tuple):
-            kept[f"{module}|rest.b"], kept[f"{module}|rest.a"] = out.rest
+    def sped(self, value: Floats, speed: Floats | None) -> Floats:
+        return value if speed is None else np.float32(self.beta) * speed + value
 
-    more = ", nesterov=True" if nesterov else ""
-    return Optimizer(f"momentum(beta={beta!r}, rate={rate!r}{more})", step)
+    def pair(
+        self, module: str, b: Floats, a: Floats, state: State
+    ) -> tuple[Floats, Floats, dict[str, npt.NDArray[Any]]]:
+        """The same for a product: what is sent, and the next state."""
+        names = [f"{module}|{part}" for part in ("v.b", "v.a", "rest.b", "rest.a")]
+        old = [state[name] for name in names if name in state]
+        past = [(old[0], old[1], self.beta)] if old else []
+        speed = _stack([*past, (b, a, 1.0)], min(len(b), a.shape[1]))
+        parts = [(speed.b, speed.a, self.rate)]
+        if self.nesterov:
+            parts = [(speed.b, speed.a, self.beta * self.rate), (b, a, self.rate)]
+        if old:
+            parts.append((old[2], old[3], 1.0))
+        out = _stack(parts, b.shape[1])
+        rest = out.rest if isinstance(out.rest, tuple) else (b[:, :0], a[:0])
+        kept = dict(zip(names, (speed.b, speed.a, *rest), strict=True))
+        return out.b, out.a, kept
 
 
 def _stack(parts: list[tuple[Floats, Floats, float]], rank: int) -> factors.Reduced:

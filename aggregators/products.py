@@ -1,4 +1,4 @@
-"""Low-rank replies seen as what they mean: the products s B A, and the rest as it is."""
+"""Low-rank replies seen as what they mean: s B A, and the rest as it is."""
 
 import math
 from collections.abc import Mapping, Sequence

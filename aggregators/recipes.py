@@ -1,5 +1,6 @@
 """Names to recipes: the only registry."""
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -91,7 +92,7 @@ def dare_ties(
         f"dare_ties(density={density!r}, gain={gain!r}, election={election!r}, "
         f"trim_density={trim_density!r})"
     )
-    before = (drop(density),)
+    before: tuple[Transform, ...] = (drop(density),)
     if trim_density != 1:
         before += (trim(trim_density),)
     return Recipe(text, before, _agreed(election), _gain(gain))
@@ -182,13 +183,16 @@ def properties(given: Recipe, space: str) -> Properties:
         raise ConfigError(f"space is {space!r}, allowed: {', '.join(SPACES)}")
     stacked = space == "product" and given.linear
     maskable = space != "product" and given.outer is None
-    return Properties("cohort" if stacked else "sum", True, maskable, stacked)
+    return Properties(
+        family="cohort" if stacked else "sum",
+        tree=True,
+        maskable=maskable,
+        linear=stacked,
+    )
 
 
 def describe() -> list[dict[str, Any]]:
     """Every recipe with its knobs and what holds in which space, JSON-able."""
-    import inspect  # noqa: PLC0415
-
     listed = []
     for name, method in METHODS.items():
         sample = grouped(fedavg(), ties()) if name == "grouped" else method.make()

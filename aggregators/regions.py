@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ..protocols.errors import PayloadError
+from ..protocols.states import decode_state, encode_state
 from ..protocols.vectors import Contribution
 from . import mixtures, tallies
 from .base import Key, Member, Recipe
@@ -83,8 +84,6 @@ def handed_up(tally: Tally) -> Tally:
     Raises:
         PayloadError: the bytes are refused.
     """
-    from ..protocols.states import decode_state, encode_state
-
     tensors, manifest = tallies.written(tally)
     given = decode_state(encode_state(tensors, manifest))
     if not isinstance(given, tuple):

@@ -13,6 +13,7 @@ from ..protocols.errors import ConfigError, QuorumError
 
 LARGEST = 1 << 20
 FINEST = 1 << 30
+_NEAR = 1e-12
 
 
 def checked(shares: Mapping[str, int], *, adds: bool) -> None:
@@ -72,7 +73,7 @@ def ratios(weights: Sequence[float]) -> tuple[tuple[int, ...], float]:
     whole = [int(one * scale) for one in near]
     common = math.gcd(*whole) or 1
     shares = tuple(one // common for one in whole)
-    far = any(abs(one - w) > 1e-12 for one, w in zip(near, weights, strict=True))
+    far = any(abs(one - w) > _NEAR for one, w in zip(near, weights, strict=True))
     if not far and sum(map(abs, shares)) <= LARGEST:
         return shares, common / scale
     total = sum(abs(Fraction(weight)) for weight in weights)

@@ -1,5 +1,6 @@
 """The reducers that add: the mean, the sum, and the mean of the elected sign."""
 
+from collections.abc import Callable
 from typing import Literal
 
 import numpy as np
@@ -28,7 +29,7 @@ def weighted_mean() -> Reducer:
     def finish(sums: Planes, total: int, unit: float, out: Floats) -> None:
         kernels.read_sum(sums[0], unit, float(max(total, 1)), out)
 
-    return Reducer("weighted_mean", False, True, _single, _add, finish)
+    return _linear("weighted_mean", finish, adds=False)
 
 
 def weighted_sum() -> Reducer:
@@ -41,7 +42,7 @@ def weighted_sum() -> Reducer:
     def finish(sums: Planes, total: int, unit: float, out: Floats) -> None:  # noqa: ARG001
         kernels.read_sum(sums[0], unit, 1.0, out)
 
-    return Reducer("weighted_sum", True, True, _single, _add, finish)
+    return _linear("weighted_sum", finish, adds=True)
 
 
 def agreed_mean(election: Literal["mass", "count"] = "mass") -> Reducer:
@@ -76,7 +77,22 @@ def agreed_mean(election: Literal["mass", "count"] = "mass") -> Reducer:
             kernels.unpack(sums, wide)
         kernels.read_agreed(wide, row, unit, out)
 
-    return Reducer(f"agreed_mean({election})", False, False, _signed, _agree, finish)
+    return Reducer(
+        f"agreed_mean({election})",
+        adds=False,
+        linear=False,
+        planes=_signed,
+        fold=_agree,
+        finish=finish,
+    )
+
+
+def _linear(
+    text: str, finish: Callable[[Planes, int, float, Floats], None], *, adds: bool
+) -> Reducer:
+    return Reducer(
+        text, adds=adds, linear=True, planes=_single, fold=_add, finish=finish
+    )
 
 
 def _single(total: int) -> tuple[int, npt.DTypeLike]:  # noqa: ARG001

@@ -36,6 +36,7 @@ DTYPES = {
 }
 FLOATS = ("F64", "F32", "F16", "BF16")
 _HEADER = 100 << 20
+_BF16_TOP = 0x7F80  # all exponent bits: infinite or no number
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +96,7 @@ def rounded(name: str, values: npt.NDArray[np.float64], kind: str) -> Array:
             bits = values.astype(np.float32).view(np.uint32)
             odd = (bits >> np.uint32(16)) & np.uint32(1)
             made = ((bits + np.uint32(0x7FFF) + odd) >> np.uint32(16)).astype(np.uint16)
-            fits = bool(((made & 0x7F80) != 0x7F80).all())
+            fits = bool(((made & _BF16_TOP) != _BF16_TOP).all())
         else:
             made = values.astype(DTYPES[kind])
             fits = bool(np.isfinite(made).all())

@@ -165,7 +165,7 @@ def _cut(bits: Bits, most: int) -> Cut:
 
 
 def _ties_before(contribution: Contribution, cuts: list[Cut]) -> dict[int, int]:
-    """By span, how many values equal to the threshold its tensor's earlier ones hold."""
+    """By span, how many values at the threshold its tensor's earlier spans hold."""
     before: dict[int, int] = {}
     for tensor, cut in enumerate(cuts):
         met = 0

@@ -1,0 +1,157 @@
+"""Every recipe keeps the laws of a sum: in any order, in any tree, through bytes."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fedelta.aggregators import tallies
+from fedelta.aggregators.base import Key, Member, Recipe
+from fedelta.aggregators.recipes import METHODS, recipe
+from fedelta.aggregators.reductions import dense, prepare, reduce
+from fedelta.aggregators.regions import handed_up
+from fedelta.aggregators.scales import Numbers, Survey
+from fedelta.aggregators.tallies import Tally
+from fedelta.protocols.vectors import Floats
+
+from .strategies import any_value, cohorts
+
+TEXTS = {
+    "fedavg": ["fedavg", "clip(2.0) | fedavg | scale(0.5)"],
+    "task_arithmetic": ["task_arithmetic(gain=0.3)"],
+    "ties": ["ties", "ties(density=0.6, gain=1.3, election='count')"],
+    "dare": ["dare(density=0.5)", "dare(density=0.3)"],
+    "dare_ties": ["dare_ties(density=0.5)", "dare_ties(0.7, trim_density=0.5)"],
+    "grouped": [
+        "grouped(fedavg, ties(density=0.5))",
+        "grouped(ties, fedavg)",
+        "grouped(fedavg, task_arithmetic)",
+    ],
+}
+KEY = Key("0f" * 8, 3)
+
+every_recipe = pytest.mark.parametrize(
+    "text", [text for texts in TEXTS.values() for text in texts]
+)
+quick = settings(max_examples=40, deadline=None)
+
+
+def test_no_recipe_escapes_the_laws() -> None:
+    assert TEXTS.keys() == METHODS.keys()
+
+
+def same(left: dict[str, Floats], right: dict[str, Floats]) -> bool:
+    """Equal to the last bit, the sign of zero included."""
+    return left.keys() == right.keys() and all(
+        left[name].tobytes() == right[name].tobytes() for name in left
+    )
+
+
+def numbered(members: list[Member], made: Recipe) -> tuple[list[Member], Numbers]:
+    ready = prepare(made, members, KEY)
+    return ready, Survey.of(ready).numbers(made.reducer)
+
+
+def leaf(member: Member, made: Recipe, numbers: Numbers) -> Tally:
+    empty = Tally(member.contribution.layout, numbers)
+    return tallies.fold(empty, made, member)
+
+
+def equal(left: Tally, right: Tally) -> bool:
+    return (
+        left.members == right.members
+        and left.planes.keys() == right.planes.keys()
+        and all(np.array_equal(left.planes[g], right.planes[g]) for g in left.planes)
+    )
+
+
+@every_recipe
+@quick
+@given(cohort=cohorts(values=any_value), random=st.randoms(use_true_random=False))
+def test_order_of_arrival_does_not_matter(
+    text: str, cohort: list[Member], random: Any
+) -> None:
+    made = recipe(text)
+    shuffled = random.sample(cohort, len(cohort))
+    assert same(
+        dict(reduce(made, cohort, KEY).tensors),
+        dict(reduce(made, shuffled, KEY).tensors),
+    )
+
+
+@every_recipe
+@quick
+@given(cohort=cohorts(values=any_value), data=st.data())
+def test_a_tree_of_servers_reaches_what_one_server_does(
+    text: str, cohort: list[Member], data: st.DataObject
+) -> None:
+    made = recipe(text)
+    ready, numbers = numbered(cohort, made)
+    ready = data.draw(st.permutations(ready))
+
+    def climb(part: list[Member]) -> Tally:
+        if len(part) == 1:
+            return handed_up(leaf(part[0], made, numbers))
+        cut = data.draw(st.integers(1, len(part) - 1))
+        return handed_up(tallies.merge(climb(part[:cut]), climb(part[cut:])))
+
+    root = dense(tallies.read(climb(list(ready)), made, KEY))
+    assert same(root, dict(reduce(made, cohort, KEY).tensors))
+
+
+@every_recipe
+@quick
+@given(cohort=cohorts(values=any_value))
+def test_the_first_pass_is_a_sum_too(text: str, cohort: list[Member]) -> None:
+    made = recipe(text)
+    ready, numbers = numbered(cohort, made)
+    parts = [Survey.of([one]) for one in reversed(ready)]
+    joined = parts[0]
+    for part in parts[1:]:
+        joined = part.merge(joined)
+    assert joined.numbers(made.reducer) == numbers
+
+
+@every_recipe
+@quick
+@given(cohort=cohorts(largest=3, values=any_value))
+def test_states_are_a_commutative_monoid(text: str, cohort: list[Member]) -> None:
+    made = recipe(text)
+    ready, numbers = numbered(cohort, made)
+    zero = Tally(ready[0].contribution.layout, numbers)
+    states = [leaf(one, made, numbers) for one in ready]
+    a, b, c = (states[i] if i < len(states) else zero for i in range(3))
+    assert equal(tallies.merge(zero, a), a)
+    assert equal(tallies.merge(a, zero), a)
+    assert equal(tallies.merge(a, b), tallies.merge(b, a))
+    left = tallies.merge(tallies.merge(a, b), c)
+    assert equal(left, tallies.merge(a, tallies.merge(b, c)))
+    if len(ready) > 1:
+        folded = tallies.fold(leaf(ready[0], made, numbers), made, ready[1])
+        assert equal(folded, tallies.merge(a, b))
+
+
+@pytest.mark.parametrize("text", ["fedavg", "ties", "grouped(ties, fedavg)"])
+@quick
+@given(cohort=cohorts(values=any_value))
+def test_the_merge_of_opposites_is_the_opposite(
+    text: str, cohort: list[Member]
+) -> None:
+    made = recipe(text)
+    flipped = [
+        Member(m.name, _Opposite(m.contribution), m.share, m.group) for m in cohort
+    ]
+    there = reduce(made, cohort, KEY).tensors
+    back = reduce(made, flipped, KEY).tensors
+    assert all(np.array_equal(there[name], -back[name]) for name in there)
+
+
+class _Opposite:
+    def __init__(self, source: Any) -> None:
+        self.source, self.layout = source, source.layout
+
+    def block(self, span: Any) -> Any:
+        given = self.source.block(span)
+        return type(given)(given.size, given.positions, -given.values)
