@@ -13,9 +13,10 @@ import numpy.typing as npt
 from .containers import Buffer, Container, unpack
 from .encoding import encode, repack
 from .headers import Context, Header, admitted
-from .payloads import Payload, Streams, validated
+from .payloads import Payload, validated
 from .places import mask
 from .refusals import Reason, Refusal, RefusedError
+from .streams import Streams
 from .values import CODINGS, LEAST, MOST, Counts, fits
 from .vectors import Layout
 from .wires import Wire, wire

@@ -3,10 +3,9 @@
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import NoReturn
 
 from .errors import ConfigError
-from .refusals import Reason, RefusedError
+from .refusals import Reason, refuse
 from .vectors import Layout
 from .wires import Wire, wire
 
@@ -95,9 +94,9 @@ def admitted(texts: Mapping[str, str], context: Context) -> tuple[Header, Wire, 
         RefusedError: with the first thing that is otherwise.
     """
     if texts.get("format") != "fedelta.payload" or texts.get("version") != VERSION:
-        _refuse(Reason.BAD_VERSION, f"not a fedelta.payload of version {VERSION}")
+        refuse(Reason.BAD_VERSION, f"not a fedelta.payload of version {VERSION}")
     if texts.keys() != metadata(Header("", 0, "", "", ""), 0).keys():
-        _refuse(Reason.BAD_HEADER, "other fields than version 1 has")
+        refuse(Reason.BAD_HEADER, "other fields than version 1 has")
     header = Header(
         run=texts["run"],
         round=_number(texts["round"], Reason.BAD_HEADER),
@@ -115,42 +114,38 @@ def admitted(texts: Mapping[str, str], context: Context) -> tuple[Header, Wire, 
 
 def _number(text: str, reason: Reason) -> int:
     if not _WHOLE.fullmatch(text) or int(text) >= _SEEDS:
-        _refuse(reason, f"{text[:40]!r} is no whole number")
+        refuse(reason, f"{text[:40]!r} is no whole number")
     return int(text)
 
 
 def _compare(header: Header, context: Context) -> None:
     if header.run != context.run:
-        _refuse(Reason.WRONG_RUN, f"of run {header.run[:40]!r}")
+        refuse(Reason.WRONG_RUN, f"of run {header.run[:40]!r}")
     if header.round != context.round:
         stale = header.round < context.round
         reason = Reason.STALE_ROUND if stale else Reason.WRONG_ROUND
-        _refuse(reason, f"of round {header.round}, this is {context.round}")
+        refuse(reason, f"of round {header.round}, this is {context.round}")
     if context.client and header.client != context.client:
-        _refuse(Reason.WRONG_CLIENT, f"signed by {header.client[:40]!r}")
+        refuse(Reason.WRONG_CLIENT, f"signed by {header.client[:40]!r}")
     if header.base != context.base:
-        _refuse(Reason.WRONG_BASE, f"against model {header.base[:16]!r}")
+        refuse(Reason.WRONG_BASE, f"against model {header.base[:16]!r}")
     if header.layout != context.layout.fingerprint:
-        _refuse(Reason.WRONG_SCHEMA, "another layout: rank, targets or shapes differ")
+        refuse(Reason.WRONG_SCHEMA, "another layout: rank, targets or shapes differ")
     if context.recipe and header.recipe != context.recipe:
-        _refuse(Reason.WRONG_SCHEMA, f"for recipe {header.recipe[:40]!r}")
+        refuse(Reason.WRONG_SCHEMA, f"for recipe {header.recipe[:40]!r}")
     if context.seed is not None and header.seed != context.seed:
-        _refuse(Reason.WRONG_SCHEMA, "drawn from another seed")
+        refuse(Reason.WRONG_SCHEMA, "drawn from another seed")
     if not 1 <= header.weight <= context.max_weight:
-        _refuse(Reason.BAD_WEIGHT, f"{header.weight} is not 1 to {context.max_weight}")
+        refuse(Reason.BAD_WEIGHT, f"{header.weight} is not 1 to {context.max_weight}")
 
 
 def _wire(header: Header, context: Context) -> Wire:
     try:
         found = wire(header.wire)
     except ConfigError:
-        _refuse(Reason.WRONG_SCHEMA, f"unknown format {header.wire[:40]!r}")
+        refuse(Reason.WRONG_SCHEMA, f"unknown format {header.wire[:40]!r}")
     if str(found) != header.wire:
-        _refuse(Reason.WRONG_SCHEMA, "the format's text is not canonical")
+        refuse(Reason.WRONG_SCHEMA, "the format's text is not canonical")
     if context.wire and found != wire(context.wire):
-        _refuse(Reason.WRONG_SCHEMA, f"format {header.wire!r} was not asked for")
+        refuse(Reason.WRONG_SCHEMA, f"format {header.wire!r} was not asked for")
     return found
-
-
-def _refuse(reason: Reason, detail: str) -> NoReturn:
-    raise RefusedError(reason, detail)

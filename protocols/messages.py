@@ -3,14 +3,13 @@
 A payload is one ``uint8`` array in an `ArrayRecord`; beside it stand at most one
 `MetricRecord` with numbers and, in replies without a payload, one `ConfigRecord` with
 texts. What a client wrote is read by functions that return a `Refusal` and raise
-nothing. Nothing else in this folder imports flwr.
+nothing. Nothing else in this folder imports flwr, and the folder's
+`telemetry` was imported before it.
 """
 
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias, TypeVar
-
-from . import telemetry as telemetry  # isort: skip - before flwr
 
 from flwr.app import (
     Array,
@@ -27,7 +26,7 @@ from flwr.supercore.task_identity import TaskIdentity
 from . import digests
 from .errors import PayloadError
 from .plans import RoundPlan
-from .refusals import Reason, Refusal, RefusedError
+from .refusals import Reason, Refusal, RefusedError, refuse
 
 Metric: TypeAlias = float | int | str
 
@@ -71,7 +70,7 @@ def read_plan(content: RecordDict) -> tuple[RoundPlan, list[bytes]]:
         _known(content, {PLAN, UPDATES})
         text = _record(content, PLAN, ConfigRecord).get("plan")
         if not isinstance(text, str):
-            raise RefusedError(Reason.BAD_OBJECT, "the plan is no text")
+            refuse(Reason.BAD_OBJECT, "the plan is no text")
         plan = RoundPlan.from_json(text)
         arrays = _record(content, UPDATES, ArrayRecord) if UPDATES in content else {}
         updates = [_bytes(arrays[name]) for name in sorted(arrays)]
@@ -109,12 +108,12 @@ def read_reply(
     try:
         _known(content, {PAYLOAD, METRICS})
         if PAYLOAD not in content:
-            raise RefusedError(Reason.MISSING_PAYLOAD, "no payload")
+            refuse(Reason.MISSING_PAYLOAD, "no payload")
         arrays = _record(content, PAYLOAD, ArrayRecord)
         if len(arrays) > 1:
-            raise RefusedError(Reason.UNEXPECTED_RECORD, "a second payload")
+            refuse(Reason.UNEXPECTED_RECORD, "a second payload")
         if "payload" not in arrays:
-            raise RefusedError(Reason.MISSING_PAYLOAD, "no payload")
+            refuse(Reason.MISSING_PAYLOAD, "no payload")
         data = _bytes(arrays["payload"], max_bytes)
         numbers = _numbers(content)
     except RefusedError as error:
@@ -142,7 +141,7 @@ def read_metrics(content: RecordDict) -> dict[str, Metric] | Refusal:
             _bounded(texts)
             for name, text in texts.items():
                 if not isinstance(text, str) or len(text) > LONGEST_TEXT:
-                    raise RefusedError(Reason.BAD_OBJECT, f"{name} is no short text")
+                    refuse(Reason.BAD_OBJECT, f"{name} is no short text")
                 metrics[name] = text
     except RefusedError as error:
         return error.refusal
@@ -181,32 +180,32 @@ def _bytes(array: Array, max_bytes: int = 0) -> bytes:
     if array.stype != STYPE:
         ours = array.stype.startswith("fedelta.payload.")
         reason = Reason.BAD_VERSION if ours else Reason.BAD_OBJECT
-        raise RefusedError(reason, f"an array of type {array.stype[:40]!r}")
+        refuse(reason, f"an array of type {array.stype[:40]!r}")
     if array.dtype != "uint8":
-        raise RefusedError(Reason.BAD_DTYPE, f"an array of {array.dtype[:40]!r}")
+        refuse(Reason.BAD_DTYPE, f"an array of {array.dtype[:40]!r}")
     if max_bytes and len(array.data) > max_bytes:
-        raise RefusedError(Reason.INFLATED_SIZE, f"{len(array.data)} bytes")
+        refuse(Reason.INFLATED_SIZE, f"{len(array.data)} bytes")
     if tuple(array.shape) != (len(array.data),):
-        raise RefusedError(Reason.BAD_OBJECT, "its shape is not its size")
+        refuse(Reason.BAD_OBJECT, "its shape is not its size")
     return array.data
 
 
 def _known(content: RecordDict, names: set[str]) -> None:
     for name in content:
         if name not in names:
-            raise RefusedError(Reason.UNEXPECTED_RECORD, f"a record {name[:40]!r}")
+            refuse(Reason.UNEXPECTED_RECORD, f"a record {name[:40]!r}")
 
 
 def _record(content: RecordDict, name: str, kind: type[_Record]) -> _Record:
     found: Any = content.get(name)
     if not isinstance(found, kind):
-        raise RefusedError(Reason.BAD_OBJECT, f"{name} is no {kind.__name__}")
+        refuse(Reason.BAD_OBJECT, f"{name} is no {kind.__name__}")
     return found
 
 
 def _bounded(record: Mapping[str, Any]) -> None:
     if len(record) > MOST or any(len(name) > LONGEST_NAME for name in record):
-        raise RefusedError(Reason.BAD_OBJECT, "too many values, or too long a name")
+        refuse(Reason.BAD_OBJECT, "too many values, or too long a name")
 
 
 def _numbers(content: RecordDict) -> dict[str, float | int]:
@@ -217,8 +216,8 @@ def _numbers(content: RecordDict) -> dict[str, float | int]:
     numbers: dict[str, float | int] = {}
     for name, value in record.items():
         if isinstance(value, list) or abs(value) > _LARGEST:
-            raise RefusedError(Reason.BAD_OBJECT, f"{name} is no number of use")
+            refuse(Reason.BAD_OBJECT, f"{name} is no number of use")
         if not math.isfinite(value):
-            raise RefusedError(Reason.NON_FINITE, f"{name} is not finite")
+            refuse(Reason.NON_FINITE, f"{name} is not finite")
         numbers[name] = value
     return numbers

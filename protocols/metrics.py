@@ -7,6 +7,7 @@ in any order and in any tree; sums are exact fractions of the numbers that came.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
 
 from .errors import PayloadError
 
@@ -76,7 +77,7 @@ class Histogram:
             PayloadError: fewer than two edges, or edges that do not increase.
         """
         bounds = tuple(float(edge) for edge in edges)
-        steps = zip(bounds, bounds[1:], strict=False)
+        steps = pairwise(bounds)
         if not bounds[1:] or not all(low < high for low, high in steps):
             raise PayloadError("a histogram needs increasing edges")
         counts = [0] * (len(bounds) - 1)

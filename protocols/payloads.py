@@ -1,20 +1,17 @@
 """A validated payload: a view of its bytes, decoded span by span on demand."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import zstandard
 
 from . import kernels
-from .headers import Header
 from .places import mask
-from .refusals import Reason, RefusedError
-from .values import CODINGS, Counts
-from .vectors import SPAN, Block, Floats, Layout, Positions, Span
-from .wires import Wire
+from .refusals import Reason, refuse
+from .streams import Streams
+from .values import CODINGS
+from .vectors import SPAN, Block, Floats, Positions, Span
 
 Bytes = npt.NDArray[np.uint8]
 
@@ -32,76 +29,7 @@ def check(flaw: int, tensor: str) -> None:
     """Refuse what a loop found, unless it is `kernels.FINE`."""
     if flaw != kernels.FINE:
         reason, detail = FLAWS[flaw]
-        raise RefusedError(reason, f"{tensor}: {detail}")
-
-
-@dataclass(frozen=True, slots=True)
-class Streams:
-    """The parts of a payload, with the tables that say where each span's bytes are.
-
-    Attributes:
-        header: what the payload says of itself.
-        wire: its format.
-        layout: the tensors it has.
-        frames: the zstd frames, chunk by chunk, plane by plane.
-        starts: [chunks * planes + 1] where each frame begins.
-        ends: [planes, spans + 1] bytes of each plane up to each span.
-        kept: [spans] how many values each span has.
-        exponents: [tensors] each tensor's e.
-    """
-
-    header: Header
-    wire: Wire
-    layout: Layout
-    frames: Bytes
-    starts: Counts
-    ends: Counts
-    kept: Counts
-    exponents: Counts
-
-    def load(self, chunk: int) -> list[Bytes]:
-        """The planes of a chunk.
-
-        Raises:
-            RefusedError: INFLATED_SIZE, LENGTH_MISMATCH or BAD_STREAM.
-        """
-        spans = self.layout.chunks[chunk]
-        planes: list[Bytes] = []
-        for plane, ends in enumerate(self.ends):
-            size = int(ends[spans.stop] - ends[spans.start])
-            at = chunk * len(self.ends) + plane
-            frame = self.frames[self.starts[at] : self.starts[at + 1]]
-            planes.append(np.frombuffer(inflated(frame, size), np.uint8))
-        return planes
-
-
-def inflated(frame: Bytes, size: int) -> bytes:
-    """The content of a frame that must be `size` bytes; nothing has none.
-
-    Raises:
-        RefusedError: INFLATED_SIZE, LENGTH_MISMATCH or BAD_STREAM.
-    """
-    if frame.size > size + (size >> 7) + 512 or (not size and frame.size):
-        raise RefusedError(Reason.INFLATED_SIZE, f"{frame.size} bytes for {size}")
-    if not size:
-        return b""
-    try:
-        declared = zstandard.frame_content_size(frame.data)
-        if declared < 0 or declared > size:
-            raise RefusedError(Reason.INFLATED_SIZE, f"declares {declared}, not {size}")
-        if declared < size:
-            raise RefusedError(
-                Reason.LENGTH_MISMATCH, f"declares {declared}, not {size}"
-            )
-        reader = zstandard.ZstdDecompressor()
-        content: bytes = reader.decompress(
-            frame.data, max_output_size=size, allow_extra_data=False
-        )
-    except zstandard.ZstdError as error:
-        raise RefusedError(Reason.BAD_STREAM, str(error)) from None
-    if len(content) != size:
-        raise RefusedError(Reason.BAD_STREAM, "not what the frame declared")
-    return content
+        refuse(reason, f"{tensor}: {detail}")
 
 
 class Payload:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NoReturn
 
 LONGEST = 200
 """Characters of a detail: it may quote what a stranger wrote."""
@@ -77,3 +78,8 @@ class RefusedError(Exception):
     def __init__(self, reason: Reason, detail: str = "") -> None:
         super().__init__(reason, detail)
         self.refusal = Refusal(reason, ascii(detail)[1:-1][:LONGEST])
+
+
+def refuse(reason: Reason, detail: str = "") -> NoReturn:
+    """Raise a `RefusedError`."""
+    raise RefusedError(reason, detail)

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from .containers import DTYPES, Buffer, pack, unpack
 from .errors import PayloadError
-from .refusals import Reason, Refusal, RefusedError
+from .refusals import Reason, Refusal, RefusedError, refuse
 
 Array = npt.NDArray[Any]
 
@@ -69,14 +69,14 @@ def decode_state(
         container = unpack(data, most=max_bytes, longest=LONGEST_MANIFEST)
         texts = container.metadata
         if texts.get("format") != _FORMAT or texts.get("version") != VERSION:
-            raise RefusedError(Reason.BAD_VERSION, f"not a {_FORMAT} of version 1")
+            refuse(Reason.BAD_VERSION, f"not a {_FORMAT} of version 1")
         if texts.keys() != {"format", "version", "manifest"}:
-            raise RefusedError(Reason.BAD_HEADER, "other fields than version 1 has")
+            refuse(Reason.BAD_HEADER, "other fields than version 1 has")
         if list(container.tensors) != sorted(container.tensors):
-            raise RefusedError(Reason.KEYS_MISMATCH, "arrays are not in name order")
+            refuse(Reason.KEYS_MISMATCH, "arrays are not in name order")
         for name, tensor in container.tensors.items():
             if tensor.dtype.kind == "f" and not np.isfinite(tensor).all():
-                raise RefusedError(Reason.NON_FINITE, f"{name} is not finite")
+                refuse(Reason.NON_FINITE, f"{name} is not finite")
         return dict(container.tensors), _manifest(texts["manifest"])
     except RefusedError as error:
         return error.refusal
@@ -93,5 +93,5 @@ def _manifest(text: str) -> dict[str, Any]:
     except (ValueError, RecursionError, TypeError):
         raise RefusedError(Reason.BAD_HEADER, "the manifest is not JSON") from None
     if not isinstance(manifest, dict) or not canonical:
-        raise RefusedError(Reason.BAD_HEADER, "the manifest is not canonical")
+        refuse(Reason.BAD_HEADER, "the manifest is not canonical")
     return manifest
