@@ -79,12 +79,13 @@ def simulate(
 ) -> None:
     """Run a whole federation on this machine."""
     from .runs import load
-    from .simulations import simulate as run
 
     options = {"run.rounds": rounds, "run.out": out, "run.seed": seed}
     chosen = [f"{key}={value}" for key, value in options.items() if value is not None]
     chosen += ["eval.central=true"] if central else []
     asked = load(config, preset=preset, sets=[*(override or []), *chosen])
+    from .simulations import simulate as run
+
     folder = Path(asked.run.out)
     began = time.perf_counter()
     with _view(quiet=quiet, as_json=as_json) as view:
@@ -204,7 +205,8 @@ def _say(text: str) -> None:
 def _fail(error: Exception, code: int, *, debug: bool) -> NoReturn:
     if debug:
         raise error
-    _say(str(error) or type(error).__name__)
+    ours = isinstance(error, FedeltaError) and str(error)
+    _say(str(error) if ours else f"{type(error).__name__}: {error}")
     sys.exit(code)
 
 
@@ -225,7 +227,5 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _fail(error, 2, debug=debug)
     except RoundError as error:
         _fail(error, 3, debug=debug)
-    except FedeltaError as error:
-        _fail(error, 1, debug=debug)
     except Exception as error:  # noqa: BLE001 -- the last resort: one line, code 1
-        _fail(RuntimeError(f"{type(error).__name__}: {error}"), 1, debug=debug)
+        _fail(error, 1, debug=debug)

@@ -1,0 +1,120 @@
+"""Pages that follow from the code: ``python -m tests.pages`` rewrites them in docs/."""
+
+import inspect
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import MISSING, Field, fields, is_dataclass
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+
+import fedelta
+from fedelta.aggregators.recipes import describe
+from fedelta.protocols.settings import Client, Config
+
+DOCS = Path(fedelta.__file__).parent / "docs"
+HEAD = """\
+# Configuration
+
+One TOML file; every key has a default, so a file holds only what differs. `--set
+table.key=value` overrides a key from the command line. Unknown keys are refused with
+the nearest right one. `make docs` writes this page from `protocols/settings.py`.
+
+Layers, the later over the earlier: the defaults below, `--preset NAME`, the file,
+`--set`, then `--rounds`, `--seed` and `--out`.
+
+```toml
+[run]
+name = "ward-notes"
+rounds = 5
+
+[merge]
+recipe = "ties(density=0.2)"
+
+[[clients]]
+name = "north"
+data = "north.jsonl"
+
+[[clients]]
+name = "south"
+data = "south.csv"
+```
+"""
+
+
+def words(table: type[Any]) -> dict[str, str]:
+    """What a table's docstring says of each key."""
+    text = inspect.getdoc(table) or ""
+    part = text.split("Attributes:", 1)[-1]
+    found = re.findall(r"^ {4}(\w+): (.*?)(?=^ {4}\w+: |\Z)", part, re.DOTALL | re.M)
+    return {key: " ".join(said.split()) for key, said in found}
+
+
+def default(key: Field[Any]) -> str:
+    """A key's default as TOML; a key that must be given has none."""
+    if key.default is MISSING:
+        return "required"
+    value = list(key.default) if isinstance(key.default, tuple) else key.default
+    return f"`{json.dumps(value)}`"
+
+
+def tables() -> Iterator[tuple[str, type[Any]]]:
+    """Names and classes of all tables, in the order of `Config`."""
+    for name, kind in get_type_hints(Config).items():
+        if is_dataclass(kind) and isinstance(kind, type):
+            yield f"[{name}]", kind
+        elif Client in get_args(kind):
+            yield f"[[{name}]]", Client
+
+
+def configuration() -> str:
+    """The reference of every key."""
+    parts = [HEAD]
+    for name, kind in tables():
+        about = (inspect.getdoc(kind) or "").splitlines()[0].partition(": ")[2]
+        said = words(kind)
+        rows = [
+            f"| `{key.name}` | {default(key)} | {said[key.name]} |"
+            for key in fields(kind)
+        ]
+        head = ["| key | default | what it is |", "|---|---|---|"]
+        title = f"## `{name}`: {about.rstrip('.')}"
+        parts.append("\n".join([title, "", *head, *rows]) + "\n")
+    return "\n".join(parts)
+
+
+def methods() -> str:
+    """The table of `fedelta methods` as Markdown."""
+    known = describe()
+    columns = list(dict.fromkeys(key for one in known for key in one))
+    lines = [
+        "| " + " | ".join(column.replace("_", " ") for column in columns) + " |",
+        "|---" * len(columns) + "|",
+    ]
+    lines += [
+        "| " + " | ".join(_cell(one.get(column)) for column in columns) + " |"
+        for one in known
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, dict):
+        return ", ".join(f"{key}={_cell(one)}" for key, one in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(_cell(one) for one in value)
+    return "" if value is None else str(value).replace("|", "\\|")
+
+
+def recipes(page: str) -> str:
+    """The page on recipes with its table of methods made anew."""
+    before, rest = page.split("<!-- methods -->\n")[0], page.split("<!-- end -->\n")[1]
+    return f"{before}<!-- methods -->\n{methods()}<!-- end -->\n{rest}"
+
+
+if __name__ == "__main__":
+    (DOCS / "configuration.md").write_text(configuration())
+    page = DOCS / "recipes.md"
+    page.write_text(recipes(page.read_text()))
