@@ -9,6 +9,8 @@ import functools
 import time
 from collections.abc import Callable
 
+from ..protocols import telemetry  # noqa: F401  isort: skip  before flwr
+
 from flwr.app import Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 

@@ -25,7 +25,8 @@ class Category:
     Attributes:
         code: such as "J45".
         chapter: its chapter's title, without the range of codes.
-        texts: the descriptions of its codes, distinct, in the list's order.
+        texts: the descriptions of its codes, in the list's order; each in the first
+            category that has it alone.
     """
 
     code: str
@@ -58,6 +59,7 @@ def categories() -> tuple[Category, ...]:
     from xml.etree import ElementTree as ET
 
     found: list[Category] = []
+    seen: set[str] = set()
     root = ET.parse(_source()).getroot()  # noqa: S314  a file of an installed package
     for chapter in root.iter("chapter"):
         title = re.sub(r" \([^()]*\)$", "", chapter.findtext("desc", ""))
@@ -66,5 +68,7 @@ def categories() -> tuple[Category, ...]:
             continue
         for top in tops:
             texts = dict.fromkeys(one.findtext("desc", "") for one in top.iter("diag"))
-            found.append(Category(top.findtext("name", ""), title, tuple(texts)))
+            own = tuple(text for text in texts if text not in seen)
+            seen.update(own)
+            found.append(Category(top.findtext("name", ""), title, own))
     return tuple(found)
