@@ -110,10 +110,11 @@ class _Writer:
         """Write one tensor's spans."""
         if self.kind.places == "seeded" and gain != 1:
             factor = np.float32(gain)
-            parts = [(span, places, values * factor) for span, places, values in parts]
+            with np.errstate(over="ignore"):  # what overflows is refused below
+                parts = [(span, some, values * factor) for span, some, values in parts]
         peak = max((self.coding.peak(values) for _, _, values in parts), default=0.0)
-        e = exponent(self.coding, peak)
-        if e > MOST or not np.isfinite(peak):
+        e = exponent(self.coding, peak) if np.isfinite(peak) else MOST + 1
+        if e > MOST:
             raise BoundsError("too large to send", tensor=self.layout.names[tensor])
         self.exponents[tensor] = e
         for span, places, values in parts:

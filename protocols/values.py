@@ -2,7 +2,8 @@
 
 The exponent e is the one that puts the tensor's largest code into the upper half of the
 format's range (at least -125, so that every code is a float32); it is 0 for a tensor
-of zeros. So one value has one spelling, and what was decoded encodes to the same bytes.
+whose codes are all zero. So one value has one spelling, and what was decoded encodes to
+the same bytes.
 """
 
 import math
@@ -77,7 +78,8 @@ def exponent(coding: Coding, peak: float) -> int:
         e -= 1
     if coding.rounded(math.ldexp(peak, -e)) <= coding.top / 2:
         e -= 1
-    return max(e, LEAST)
+    e = max(e, LEAST)
+    return e if coding.rounded(math.ldexp(peak, -e)) else 0
 
 
 def fits(coding: Coding, peak: float, e: int) -> bool:
