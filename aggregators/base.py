@@ -9,7 +9,7 @@ What a transform returns is again a `Contribution` and is read span by span, so 
 chain of them keeps no copy of what it works on.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,6 +20,8 @@ from ..protocols import seeds
 from ..protocols.vectors import Block, Contribution, Floats
 
 Planes = npt.NDArray[Any]  # [p, n] int64 or uint64
+
+SPACES = ("product", "factors", "full")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +106,9 @@ class Reducer:
             in place.
         finish: ``(sums [p, n], total, unit, out [n])``: read the sums off; `unit` is
             what an integer step is worth.
+        cohort: where the merge is no sum: from all members (in name order, none with
+            a share of 0) and a key to their merge. The state is then the members
+            themselves, and there are no planes.
     """
 
     text: str
@@ -112,6 +117,7 @@ class Reducer:
     planes: Callable[[int], tuple[int, npt.DTypeLike]]
     fold: Callable[[Planes, Block, int, float], None]
     finish: Callable[[Planes, int, float, Floats], None]
+    cohort: Callable[[Sequence[Member], Key], Contribution] | None = None
 
     def zero(self, total: int, size: int) -> Planes:
         """The state of nothing received: [p, size]."""
@@ -131,6 +137,8 @@ class Recipe:
         outer: for a merge of merges: how the groups' results are merged; the fields
             above are then what happens within each group.
         by: what groups are made by.
+        after: what is done to the merged contribution, in order.
+        spaces: where the recipe means what it says.
     """
 
     text: str
@@ -139,11 +147,14 @@ class Recipe:
     gain: float = 1.0
     outer: "Recipe | None" = None
     by: str = ""
+    after: tuple[Transform, ...] = ()
+    spaces: tuple[str, ...] = SPACES
 
     @property
     def linear(self) -> bool:
         """Whether the update is a weighted sum of the contributions."""
         within = self.reducer.linear and all(one.factor for one in self.before)
+        within = within and not self.after
         if self.outer is None:
             return within
         return within and self.outer.linear and not self.outer.before

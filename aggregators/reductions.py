@@ -10,9 +10,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ..protocols.errors import QuorumError
 from ..protocols.vectors import Block, Contribution, Floats, Layout, Span, TaskVector
 from .base import Key, Member, Recipe
 from .scales import Numbers, Survey
+from .transforms import scaled
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,13 +80,38 @@ def merged(recipe: Recipe, members: Sequence[Member], key: Key) -> Contribution:
     ready = prepare(recipe, members, key)
     numbers = Survey.of(ready).numbers(recipe.reducer)
     if recipe.outer is None:
-        return Reduction(recipe, ready, numbers)
+        return reduction(recipe, ready, numbers, key)
     groups: dict[str, Contribution] = {}
     for name in sorted({one.group for one in ready}):
         part = [one for one in ready if one.group == name]
-        groups[name] = Reduction(recipe, part, numbers)
+        groups[name] = reduction(recipe, part, numbers, key)
     shares = group_shares(recipe.outer, ready, numbers)
     return merged(recipe.outer, outer_members(groups, shares), key)
+
+
+def reduction(
+    recipe: Recipe, members: Sequence[Member], numbers: Numbers, key: Key
+) -> Contribution:
+    """One group's members merged, the recipe's transforms having been applied.
+
+    Raises:
+        QuorumError: nobody is left whose share is not 0, where all are needed at once.
+    """
+    if recipe.reducer.cohort is None:
+        return finished(recipe, Reduction(recipe, members, numbers), key)
+    held = [replace(one, share=numbers.shares[one.name]) for one in members]
+    held = [one for one in held if one.share]
+    if not held:
+        raise QuorumError("no reply counts for anything")
+    made = recipe.reducer.cohort(held, key)
+    return finished(recipe, scaled(made, recipe.gain), key)
+
+
+def finished(recipe: Recipe, merged: Contribution, key: Key) -> Contribution:
+    """What comes after the merge."""
+    for transform in recipe.after:
+        merged = transform.apply(merged, key)
+    return merged
 
 
 def group_shares(
@@ -105,18 +132,40 @@ def outer_members(
     return [Member(name, groups[name], shares[name]) for name in sorted(groups)]
 
 
-def dense(contribution: Contribution) -> dict[str, Floats]:
-    """Read a contribution whole, chunk by chunk: tensors by name, float32."""
+@dataclass(frozen=True, slots=True)
+class Flat:
+    """A contribution in memory as one run of all its tensors.
+
+    Attributes:
+        layout: the tensors.
+        values: [N] float32.
+    """
+
+    layout: Layout
+    values: Floats
+
+    def block(self, span: Span) -> Block:
+        """One span: a view."""
+        return Block(span.size, None, self.values[span.flat : span.flat + span.size])
+
+
+def flat(contribution: Contribution) -> Floats:
+    """[N] a contribution read whole, span by span, float32."""
     layout = contribution.layout
-    flat = np.empty(layout.size, np.float32)
-    for chunk in layout.chunks:
-        for index in chunk:
-            span = layout.spans[index]
-            part = flat[span.flat : span.flat + span.size]
-            part[:] = contribution.block(span).dense()
+    values = np.empty(layout.size, np.float32)
+    for span in layout.spans:
+        part = values[span.flat : span.flat + span.size]
+        part[:] = contribution.block(span).dense()
+    return values
+
+
+def dense(contribution: Contribution) -> dict[str, Floats]:
+    """Read a contribution whole: tensors by name, float32."""
+    layout = contribution.layout
+    values = flat(contribution)
     ends = np.cumsum(layout.sizes, dtype=np.int64)
     return {
-        name: flat[end - size : end].reshape(shape)
+        name: values[end - size : end].reshape(shape)
         for name, shape, size, end in zip(
             layout.names, layout.shapes, layout.sizes, ends.tolist(), strict=True
         )

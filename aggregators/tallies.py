@@ -14,7 +14,15 @@ import numpy.typing as npt
 from ..protocols.errors import BoundsError, PayloadError
 from ..protocols.vectors import Block, Contribution, Floats, Layout, Span
 from .base import Key, Member, Planes, Recipe
-from .reductions import group_shares, merged, outer_members
+from .reductions import (
+    Flat,
+    finished,
+    flat,
+    group_shares,
+    merged,
+    outer_members,
+    reduction,
+)
 from .scales import Numbers, same
 
 
@@ -43,6 +51,7 @@ class Tally:
         planes: by group, the sums [p, N].
         members: by member, its group.
         stacks: by member and weight, the factors of a linear merge of products.
+        whole: by member, all it sent [N], where the merge is no sum.
     """
 
     layout: Layout
@@ -50,6 +59,7 @@ class Tally:
     planes: dict[str, Planes] = field(default_factory=dict)
     members: dict[str, str] = field(default_factory=dict)
     stacks: dict[str, Mapping[str, Stack]] = field(default_factory=dict)
+    whole: dict[str, Floats] = field(default_factory=dict)
 
 
 def fold(
@@ -76,6 +86,10 @@ def fold(
     if member.name not in tally.numbers.shares:
         raise BoundsError(f"{member.name} has no share in this merge")
     group = member.group if recipe.outer is not None else ""
+    if recipe.reducer.cohort is not None:
+        tally.whole[member.name] = flat(member.contribution)
+        tally.members[member.name] = group
+        return tally
     if group not in tally.planes:
         zero = recipe.reducer.zero(tally.numbers.total, tally.layout.size)
         tally.planes[group] = zero
@@ -111,6 +125,7 @@ def merge(left: Tally, right: Tally) -> Tally:
         planes,
         left.members | right.members,
         left.stacks | right.stacks,
+        left.whole | right.whole,
     )
 
 
@@ -141,14 +156,23 @@ class Reading:
 
 def read(tally: Tally, recipe: Recipe, key: Key) -> Contribution:
     """The update that a state stands for, to be read span by span."""
-    groups: dict[str, Contribution] = {
-        name: Reading(tally, recipe, name) for name in sorted(tally.planes)
+    groups = {
+        name: _group(tally, recipe, name, key)
+        for name in sorted(set(tally.members.values()))
     }
     if recipe.outer is None:
         return groups[""]
     members = [Member(n, groups[g], 1, g) for n, g in sorted(tally.members.items())]
     shares = group_shares(recipe.outer, members, tally.numbers)
     return merged(recipe.outer, outer_members(groups, shares), key)
+
+
+def _group(tally: Tally, recipe: Recipe, group: str, key: Key) -> Contribution:
+    if recipe.reducer.cohort is None:
+        return finished(recipe, Reading(tally, recipe, group), key)
+    inside = sorted(name for name, g in tally.members.items() if g == group)
+    members = [Member(n, Flat(tally.layout, tally.whole[n]), 1, group) for n in inside]
+    return reduction(recipe, members, tally.numbers, key)
 
 
 def written(tally: Tally) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
@@ -163,6 +187,8 @@ def written(tally: Tally) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
             tensors[f"stack.{place}.{weight}.b"] = stack.b
             tensors[f"stack.{place}.{weight}.a"] = stack.a
         stacks[name] = {weight: stack.scaling for weight, stack in held.items()}
+    for place, (_, vector) in enumerate(sorted(tally.whole.items())):
+        tensors[f"whole.{place}"] = vector
     manifest = {
         "names": list(tally.layout.names),
         "shapes": [list(shape) for shape in tally.layout.shapes],
@@ -171,6 +197,7 @@ def written(tally: Tally) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
         "groups": groups,
         "members": dict(tally.members),
         "stacks": stacks,
+        "whole": sorted(tally.whole),
     }
     return tensors, manifest
 
@@ -202,15 +229,19 @@ def restored(
                 for weight, scaling in manifest["stacks"][name].items()
             }
         members = dict(manifest["members"])
+        whole = {n: tensors[f"whole.{at}"] for at, n in enumerate(manifest["whole"])}
     except (KeyError, TypeError, ValueError) as error:
         raise PayloadError(f"not a state: {error!r}") from error
-    return _held(Tally(layout, numbers, planes, members, stacks))
+    return _held(Tally(layout, numbers, planes, members, stacks, whole))
 
 
 def _held(tally: Tally) -> Tally:
     for group, sums in tally.planes.items():
         if sums.ndim != 2 or sums.shape[1] != tally.layout.size:  # noqa: PLR2004
             raise PayloadError(f"planes of group {group!r} have another size")
+    for name, vector in tally.whole.items():
+        if vector.shape != (tally.layout.size,) or vector.dtype != np.float32:
+            raise PayloadError(f"what {name} sent has another size")
     if not tally.members.keys() <= tally.numbers.shares.keys():
         raise PayloadError("a member without a share")
     return tally

@@ -63,6 +63,7 @@ def equal(left: Tally, right: Tally) -> bool:
     return (
         left.members == right.members
         and left.planes.keys() == right.planes.keys()
+        and same(left.whole, right.whole)
         and all(np.array_equal(left.planes[g], right.planes[g]) for g in left.planes)
     )
 
