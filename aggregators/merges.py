@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..protocols.errors import ConfigError, PayloadError
-from ..protocols.vectors import Block, Contribution, Floats, Layout, Span
+from ..protocols.vectors import Block, Contribution, Layout, Span
 from . import checkpoints
 from .base import Key, Member, Recipe
 from .recipes import recipe as read_recipe
@@ -28,18 +28,21 @@ class Difference:
         layout: the tensors that are merged.
         model: by name.
         base: by name; None: zero.
+        where: what it is read from, for messages.
     """
 
     layout: Layout
     model: Tensors
     base: Tensors | None
+    where: str
 
     def block(self, span: Span) -> Block:
         """One span of the task vector, float32."""
         name = self.layout.names[span.tensor]
         values = self.model[name].part(span.start, span.size)
         if self.base is not None:
-            values = values - self.base[name].part(span.start, span.size)
+            with np.errstate(invalid="ignore", over="ignore"):
+                values = values - self.base[name].part(span.start, span.size)
         return Block(span.size, None, values)
 
 
@@ -183,11 +186,17 @@ def _planned(
         _fits(one, template)
     layout = Layout.of({n: t.raw.shape for n, t in template.items() if t.floats})
     members = [
-        Member(f"{place:06d}", Difference(layout, one, base), share)
+        Member(f"{place:06d}", Difference(layout, one, base, _where(one, base)), share)
         for place, (one, share) in enumerate(zip(models, shares, strict=True))
     ]
     update = merged(chosen, members, Key(f"merge {seed}"))
     return _Plan(template, base, update)
+
+
+def _where(model: Tensors, base: Tensors | None) -> str:
+    """What a change is read from."""
+    names = sorted({one.where for one in model.values()})
+    return ", ".join(names) + (" (or its base)" if base is not None else "")
 
 
 def _weighed(
@@ -239,6 +248,3 @@ def _tied(models: Sequence[Tensors]) -> dict[str, str]:
         if models[0][name].raw.size:
             tied[name] = leaders.setdefault(where, name)
     return tied
-
-
-__all__ = ["Difference", "Floats", "merge", "merge_files"]

@@ -150,7 +150,8 @@ def peaks(contribution: Contribution, name: str = "a contribution") -> Floats:
     bad = np.flatnonzero(top >= np.uint32(0x7F800000))
     if bad.size:
         where = layout.names[int(bad[0])]
-        raise BoundsError(f"{name} holds a value that is not finite", tensor=where)
+        said = getattr(contribution, "where", name)
+        raise BoundsError(f"{said} holds a value that is not finite", tensor=where)
     return top.view(np.float32)
 
 

@@ -194,7 +194,7 @@ def _elementwise(
             value = value + carry[f"{name}|dense"]
         seed = work.key.seed("projection", name)
         reduced[name] = factors.projected(value, rank, seed)
-    for name in _carried(carry) - shapes.keys():
+    for name in sorted(_carried(carry) - shapes.keys()):
         seed = work.key.seed("projection", name)
         reduced[name] = factors.projected(carry[f"{name}|dense"], rank, seed)
     return _brought_down(update, reduced, rank)

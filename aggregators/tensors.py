@@ -63,7 +63,8 @@ class Tensor:
         run = self.raw.reshape(-1)[start : start + size]
         if self.kind == "BF16":
             return (run.astype(np.uint32) << np.uint32(16)).view(np.float32)
-        return np.ascontiguousarray(run, np.float32)
+        with np.errstate(over="ignore"):
+            return np.ascontiguousarray(run, np.float32)
 
 
 def held(name: str, value: Any, where: str) -> Tensor:

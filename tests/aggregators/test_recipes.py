@@ -3,6 +3,7 @@
 from itertools import pairwise
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -36,11 +37,12 @@ def merged(text: str, cohort: list[Member]) -> dict[str, Floats]:
     return dict(reduce(recipe(text), cohort, KEY).tensors)
 
 
-def clear(vectors: list[oracles.Reals], weights: list[int]) -> np.ndarray:
+def clear(vectors: list[oracles.Reals], weights: list[int]) -> npt.NDArray[np.bool_]:
     """Where no election is a near tie, which fixed and floating point may see apart."""
     terms = np.array([w * v for v, w in zip(vectors, weights, strict=True)])
     total, size = np.abs(terms.sum(0)), np.abs(terms).sum(0)
-    return (total > 1e-6 * size) | (total == 0)
+    found: npt.NDArray[np.bool_] = (total > 1e-6 * size) | (total == 0)
+    return found
 
 
 @quick
@@ -130,13 +132,13 @@ def test_grouped_is_a_merge_of_merges(cohort: list[Member]) -> None:
         )
 
 
-def _close(sizes: np.ndarray) -> bool:
+def _close(sizes: oracles.Reals) -> bool:
     return any(b - a < 1e-5 and b > 0 for a, b in pairwise(sizes.tolist()))
 
 
 def one(text: str, *vectors: list[float], shares: tuple[int, ...] = ()) -> list[float]:
     members = [
-        Member(f"{i}", TaskVector.of({"w": np.float32(v)}), s)
+        Member(f"{i}", TaskVector.of({"w": np.array(v, np.float32)}), s)
         for i, (v, s) in enumerate(
             zip(vectors, shares or (1,) * len(vectors), strict=True)
         )
@@ -187,7 +189,7 @@ def test_a_spread_over_many_spans() -> None:
 @pytest.mark.parametrize("text", ["fedavg", "ties", "dare", "clip(1.0) | fedavg"])
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_what_is_not_finite_is_refused_by_name(text: str, bad: float) -> None:
-    member = Member("mallory", TaskVector.of({"w": np.float32([1, bad])}))
+    member = Member("mallory", TaskVector.of({"w": np.array([1, bad], np.float32)}))
     with pytest.raises(BoundsError, match="w: mallory"):
         merged(text, [member])
 
