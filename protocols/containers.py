@@ -115,9 +115,7 @@ def unpack(data: Buffer, *, most: int = 0, longest: int = LONGEST_HEADER) -> Con
     entries: list[tuple[str, str, Sequence[int], int]] = []
     at = 0
     for name, entry in said.items():
-        dtype, shape, size = _entry(name, entry, at)
-        if at + size > len(body):
-            raise RefusedError(Reason.BAD_OFFSETS, f"{name} ends past the file")
+        dtype, shape, size = _entry(name, entry, at, len(body))
         flat = np.frombuffer(body[at : at + size], DTYPES[dtype])
         flat.flags.writeable = False
         tensors[name] = flat.reshape(shape)
@@ -159,7 +157,9 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return said
 
 
-def _entry(name: str, entry: Any, at: int) -> tuple[str, tuple[int, ...], int]:
+def _entry(
+    name: str, entry: Any, at: int, end: int
+) -> tuple[str, tuple[int, ...], int]:
     """Dtype, shape and size in bytes of a tensor that should start at `at`."""
     if not isinstance(entry, dict) or entry.keys() != _MAP_KEYS:
         raise RefusedError(Reason.BAD_HEADER, f"{name} lacks dtype, shape or offsets")
@@ -169,13 +169,15 @@ def _entry(name: str, entry: Any, at: int) -> tuple[str, tuple[int, ...], int]:
     shape, offsets = _whole(name, entry["shape"]), _whole(name, entry["data_offsets"])
     if len(offsets) != 2 or offsets[0] != at or offsets[1] < at:  # noqa: PLR2004
         raise RefusedError(Reason.BAD_OFFSETS, f"{name} does not follow the one before")
+    if offsets[1] > end:
+        raise RefusedError(Reason.BAD_OFFSETS, f"{name} ends past the file")
     elements = 1
     for length in shape:
         elements *= length
-        if elements >= _LARGEST or length >= _LARGEST:
+        if max(elements, length) >= _LARGEST:
             raise RefusedError(Reason.SHAPE_OVERFLOW, f"{name} has too many elements")
     size = offsets[1] - offsets[0]
-    if elements * DTYPES[dtype].itemsize != size:
+    if min(shape, default=0) < 0 or elements * DTYPES[dtype].itemsize != size:
         raise RefusedError(Reason.SHAPE_MISMATCH, f"{name}: shape and bytes differ")
     return dtype, shape, size
 

@@ -5,7 +5,7 @@ out, and the words beside it are what `fedelta init` and an error message say.
 `fedelta.server.runs` reads files, presets and ``--set`` into a `Config`.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 
@@ -33,21 +33,22 @@ class Model:
     """[model]: the base model.
 
     Attributes:
-        id: a preset's name ("minilm"), a folder, or a Hugging Face id.
-        task: "classification".
+        id: a preset's name ("minilm", "smollm2"), a folder, or a Hugging Face id.
+        task: "classification", or "causal-lm": text that goes on.
         head: for classification: "cosine" (mean-pooled embedding against one vector
             a class, started from the class names' embeddings) or "linear" (the
             `AutoModelForSequenceClassification` head).
         revision: of a Hugging Face id.
-        dtype: what the base computes in.
+        dtype: what the base computes in, "float32" or "bfloat16"; what is trained
+            has a float32 master in any case.
         cache: where converted models are kept; empty: the user's cache folder.
     """
 
     id: str = "minilm"
-    task: Literal["classification"] = "classification"
+    task: Literal["classification", "causal-lm"] = "classification"
     head: Literal["cosine", "linear"] = "cosine"
     revision: str = ""
-    dtype: Literal["float32"] = "float32"
+    dtype: Literal["float32", "bfloat16"] = "float32"
     cache: str = ""
 
 
@@ -56,10 +57,16 @@ class Data:
     """[data]: what is trained and tested on, where no [[clients]] say it.
 
     Attributes:
-        source: a built-in set ("icd10"), or a JSONL, CSV or Parquet file, or a
-            `datasets` folder.
+        source: a built-in set ("icd10"; "domains" or "languages" for a causal LM),
+            or a JSONL, CSV or Parquet file, or a `datasets` folder.
         text: the column with the text.
-        label: the column with the class.
+        label: the column with the class; for a causal LM, with the domain by which
+            it is judged: where there is none, the client's name.
+        prompt: for a causal LM, the column with what is given and not learned.
+        completion: the column with what is to follow the prompt.
+        messages: for a causal LM, the column with a conversation: a list of messages
+            with "role" and "content".
+        folder: where the built-in set "languages" finds its unpacked packages.
         clients: how many clients the data is split among.
         partition: "dirichlet" (by label, skew by alpha), "iid", or "column:NAME"
             (one client a value).
@@ -74,6 +81,10 @@ class Data:
     source: str = "icd10"
     text: str = "text"
     label: str = "label"
+    prompt: str = ""
+    completion: str = ""
+    messages: str = ""
+    folder: str = ""
     clients: int = 8
     partition: str = "dirichlet"
     alpha: float = 0.3
@@ -94,6 +105,8 @@ class Client:
         region: which branch of the tree it belongs to.
         examples_cap: it counts for at most this many examples; 0: no cap.
         up_bytes: its own uplink budget a round; 0: the run's.
+        rank: its own LoRA rank; 0: the run's.
+        alpha: its own LoRA alpha; 0: the run's.
     """
 
     name: str
@@ -101,6 +114,8 @@ class Client:
     region: str = ""
     examples_cap: int = 0
     up_bytes: int = 0
+    rank: int = 0
+    alpha: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,9 +123,14 @@ class Train:
     """[train]: what a client does in a round.
 
     Attributes:
-        mode: "lora": adapters.
+        mode: "lora": adapters; "full": every weight.
         steps: optimiser steps a round.
-        batch: examples a step.
+        batch: examples a step (rows, where they are packed).
+        micro_batch: of those, how many are computed at once; their gradients add up.
+            0: all.
+        checkpointing: keep fewer activations and compute them again: less memory,
+            more time.
+        packing: put several short texts of a causal LM into one row.
         learning_rate: peak.
         optimizer: "adamw" or "sgd".
         schedule: "constant", "linear" or "cosine" over the round.
@@ -121,9 +141,12 @@ class Train:
         prox_mu: FedProx's proximal weight; 0: none.
     """
 
-    mode: Literal["lora"] = "lora"
+    mode: Literal["lora", "full"] = "lora"
     steps: int = 8
     batch: int = 16
+    micro_batch: int = 0
+    checkpointing: bool = False
+    packing: bool = False
     learning_rate: float = 3e-3
     optimizer: Literal["adamw", "sgd"] = "adamw"
     schedule: Literal["constant", "linear", "cosine"] = "constant"
@@ -254,3 +277,22 @@ class Config:
     round: Round = field(default_factory=Round)
     eval: Eval = field(default_factory=Eval)
     journal: Journal = field(default_factory=Journal)
+
+    def of(self, client: str) -> "Config":
+        """The configuration as one client sees it: with its own rank and alpha.
+
+        Example:
+            >>> mixed = Config(clients=(Client("a", rank=2), Client("b")))
+            >>> mixed.of("a").lora.rank, mixed.of("b").lora.rank
+            (2, 8)
+        """
+        own = next((one for one in self.clients if one.name == client), None)
+        if own is None or not (own.rank or own.alpha):
+            return self
+        rank, alpha = own.rank or self.lora.rank, own.alpha or self.lora.alpha
+        return replace(self, lora=replace(self.lora, rank=rank, alpha=alpha))
+
+    @property
+    def highest_rank(self) -> int:
+        """The largest LoRA rank of any client."""
+        return max([self.lora.rank, *(one.rank for one in self.clients)])

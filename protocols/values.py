@@ -25,6 +25,7 @@ GROUP = 256
 HALVES: Floats = np.arange(1 << 16, dtype=np.uint16).view(np.float16).astype(np.float32)
 _TOP_HALF = float(1 << 15)
 _TOP_BYTE = 448.0
+_INFINITE, _MINUS = 0x7C00, 0x8000  # codes of a half from which on it is so
 
 
 def _table() -> Floats:
@@ -156,8 +157,9 @@ def _write_signs(values: Floats, inverse: np.float32) -> list[Bytes]:
 
 def _read_signs(planes: Sequence[Bytes], scale: np.float32, out: Floats) -> int:
     codes = planes[1].view(np.uint16)
-    if codes.size and int(codes.max()) >= 1 << 15:
-        return kernels.NEGATIVE
+    largest = int(codes.max(initial=0))
+    if largest >= _INFINITE:
+        return kernels.NEGATIVE if largest >= _MINUS else kernels.INFINITE
     return kernels.read_signs(planes[0], HALVES[codes] * scale, out)
 
 

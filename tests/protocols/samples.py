@@ -1,18 +1,15 @@
-"""Vectors to send, and payloads to take apart, change and put together again."""
+"""Vectors to send, and what is said of them."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import zstandard
 from hypothesis import strategies as st
 
 from fedelta.protocols import seeds
-from fedelta.protocols.codec import Context, Header, Payload, decode, encode, wire
-from fedelta.protocols.containers import pack, unpack
-from fedelta.protocols.values import CODINGS
+from fedelta.protocols.codec import Context, Header, Payload, decode, encode
 from fedelta.protocols.vectors import Floats, Layout, TaskVector
 
 WIRES = (
@@ -97,64 +94,3 @@ def vectors(draw: st.DrawFn) -> TaskVector:
         values = kind(size, draw(st.integers(-9, 4)))
         tensors[f"t{at}"] = values.astype(np.float32).reshape(1, size)
     return TaskVector.of(tensors)
-
-
-@dataclass
-class Forgery:
-    """A payload taken apart."""
-
-    metadata: dict[str, str]
-    tensors: dict[str, npt.NDArray[Any]]
-
-    @classmethod
-    def of(cls, data: bytes) -> "Forgery":
-        """Take a payload apart."""
-        found = unpack(data)
-        copies = {name: tensor.copy() for name, tensor in found.tensors.items()}
-        return cls(dict(found.metadata), copies)
-
-    def planes(self) -> list[bytearray]:
-        """The decompressed planes, chunk by chunk."""
-        at, planes = 0, []
-        for size in self.tensors["chunks"].reshape(-1).tolist():
-            frame = self.tensors["frames"][at : at + size].tobytes()
-            planes.append(bytearray(zstandard.decompress(frame) if frame else b""))
-            at += size
-        return planes
-
-    def frames(self, frames: list[bytes]) -> "Forgery":
-        """Put other frames in, with their sizes."""
-        shape = self.tensors["chunks"].shape
-        sizes = np.array([len(frame) for frame in frames], np.uint32)
-        self.tensors["chunks"] = sizes.reshape(shape)
-        self.tensors["frames"] = np.frombuffer(b"".join(frames), np.uint8)
-        return self
-
-    def press(self, planes: list[bytearray]) -> "Forgery":
-        """Put other planes in."""
-        press = zstandard.ZstdCompressor(level=1)
-        return self.frames([press.compress(one) if one else b"" for one in planes])
-
-    def data(self) -> bytes:
-        """Put it together again."""
-        return pack(self.metadata, self.tensors)
-
-
-def changed(text: str, change: Callable[[Forgery], object]) -> bytes:
-    """A payload of `SMALL` with something changed."""
-    forgery = Forgery.of(payload(SMALL, text))
-    change(forgery)
-    return forgery.data()
-
-
-def streams(data: bytes) -> list[bytes]:
-    """What must be equal for two payloads to be the same."""
-    forgery = Forgery.of(data)
-    tables = [forgery.tensors[n].tobytes() for n in forgery.tensors if n != "frames"]
-    head = repr(sorted(forgery.metadata.items())).encode()
-    return [head, *tables[1:], *map(bytes, forgery.planes())]
-
-
-def planes_of(text: str) -> int:
-    kind = wire(text)
-    return CODINGS[kind.values].planes + (kind.places == "gaps")

@@ -17,6 +17,7 @@ from fedelta.protocols.places import largest, mask_key
 from fedelta.protocols.values import CODINGS, EIGHTHS, HALVES
 from fedelta.protocols.vectors import Floats, Layout, TaskVector
 
+from .forgeries import streams
 from .samples import (
     SMALL,
     WIRES,
@@ -24,7 +25,6 @@ from .samples import (
     context,
     header,
     payload,
-    streams,
     vector,
     vectors,
 )
