@@ -1,0 +1,126 @@
+"""Causal language models: rows of tokens, the loss of the next token, perplexities.
+
+No attention mask is needed: rows are padded behind their texts, where a causal model
+does not look, and texts that share a row are kept apart by their positions, which
+start anew (transformers reads that off as it builds its own mask).
+"""
+
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ..protocols.settings import Train
+from . import packing, perplexities, texts
+
+if TYPE_CHECKING:
+    from .data import Examples
+
+IGNORED = -100
+"""The target of a token that does not count."""
+
+BATCH = 16
+"""Rows that are judged at once."""
+
+Pack = tuple[texts.Row, ...]
+"""A row of a batch: one text, or several where they are packed."""
+
+
+class Causal:
+    """A causal LM with its tokenizer.
+
+    Args:
+        body: an `AutoModelForCausalLM`.
+        tokenizer: the model's.
+        domains: what the examples' classes are called: perplexities go by them.
+        mixed: compute in bfloat16 though the weights are float32.
+
+    Attributes:
+        body: the model.
+        head: nothing: its output layer is the model's own.
+    """
+
+    def __init__(
+        self, body: nn.Module, tokenizer: Any, domains: Iterable[str], *, mixed: bool
+    ) -> None:
+        self.body = body
+        self.head: dict[str, nn.Parameter] = {}
+        self._tokenizer = tokenizer
+        self._domains = tuple(domains)
+        self._mixed = mixed
+
+    def rows(self, examples: "Examples", settings: Train) -> list[Pack]:
+        """Examples in tokens, packed where the settings ask for it."""
+        found = self._encoded(examples.texts, settings.max_length)
+        if not settings.packing:
+            return [(row,) for row in found]
+        places = packing.packed([len(row) for row in found], settings.max_length)
+        return [tuple(found[place] for place in some) for some in places]
+
+    def weigh(self, rows: Sequence[Pack]) -> int:
+        """How many tokens of some rows count."""
+        return sum(row.count for pack in rows for row in pack)
+
+    def loss(self, rows: Sequence[Pack], settings: Train) -> Tensor:  # noqa: ARG002
+        """The sum of the counted tokens' cross-entropies, in nats."""
+        losses, _ = self.losses(rows)
+        return losses.sum()
+
+    def losses(self, rows: Sequence[Pack]) -> tuple[Tensor, Tensor]:
+        """[tokens] cross-entropy of every counted token, and the row it is in."""
+        batch, targets = _batch(rows)
+        with self._computing():
+            logits = self.body(**batch, use_cache=False).logits
+        counted = targets != IGNORED
+        losses = functional.cross_entropy(
+            logits[counted].float(), targets[counted], reduction="none"
+        )
+        return losses, counted.nonzero()[:, 0]
+
+    def judge(self, examples: "Examples", settings: Train) -> dict[str, float]:
+        """Loss and perplexities of some texts, as `perplexities.metrics` has them."""
+        rows = self._encoded(examples.texts, settings.max_length)
+        order = sorted(range(len(rows)), key=lambda place: (len(rows[place]), place))
+        sums = np.zeros(len(rows))
+        with torch.inference_mode():
+            for first in range(0, len(order), BATCH):
+                places = order[first : first + BATCH]
+                losses, owners = self.losses([(rows[place],) for place in places])
+                found = torch.zeros(len(places), dtype=torch.float64)
+                found.index_add_(0, owners, losses.double())
+                sums[places] = found.numpy()
+        counts = np.array([row.count for row in rows], np.int64)
+        return perplexities.metrics(sums, counts, examples.labels, self._domains)
+
+    def _encoded(self, scripts: Iterable[str], longest: int) -> list[texts.Row]:
+        return [texts.encode(one, self._tokenizer, longest) for one in scripts]
+
+    def _computing(self) -> AbstractContextManager[Any]:
+        kind = next(self.body.parameters()).device.type
+        return torch.autocast(kind, torch.bfloat16, enabled=self._mixed)
+
+
+def _batch(rows: Sequence[Pack]) -> tuple[dict[str, Tensor], Tensor]:
+    """What the model takes, and [rows, width] the token that each should predict."""
+    width = max(sum(map(len, pack)) for pack in rows)
+    ids = np.zeros((len(rows), width), np.int64)
+    places = np.zeros((len(rows), width), np.int64)
+    targets = np.full((len(rows), width), IGNORED, np.int64)
+    for line, pack in enumerate(rows):
+        start = 0
+        for row in pack:
+            end = start + len(row)
+            ids[line, start:end] = row.ids
+            targets[line, start : end - 1] = np.where(
+                row.counted[1:], row.ids[1:], IGNORED
+            )
+            start = end
+        places[line, :start] = packing.positions([len(row) for row in pack])
+    batch = {"input_ids": torch.from_numpy(ids)}
+    if any(len(pack) > 1 for pack in rows):
+        batch["position_ids"] = torch.from_numpy(places)
+    return batch, torch.from_numpy(targets)

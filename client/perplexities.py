@@ -1,0 +1,61 @@
+"""How well texts are predicted: loss and perplexity, domain by domain."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+
+def metrics(
+    sums: npt.NDArray[np.float64],
+    counts: npt.NDArray[np.int64],
+    domains: npt.NDArray[np.int64],
+    names: Sequence[str],
+) -> dict[str, float]:
+    """Metrics of texts whose losses are known.
+
+    Args:
+        sums: [n] of each text, the cross-entropies of its counted tokens, nats.
+        counts: [n] how many tokens those are.
+        domains: [n] the place of its domain's name.
+        names: the domains; a domain without a name is counted but not told apart.
+
+    Returns:
+        "loss" (nats a token, over all tokens), "perplexity" (the geometric mean of
+        the domains' perplexities, so that a small domain counts like a large one),
+        "perplexity/NAME" of each domain that occurs, "tokens" and "examples".
+
+    Example:
+        >>> found = metrics(np.log([4.0, 16.0]), np.array([1, 1]),
+        ...                 np.array([0, 1]), ["code", "law"])
+        >>> [round(found[name], 9) for name in ("perplexity", "perplexity/law")]
+        [8.0, 16.0]
+    """
+    total = int(counts.sum())
+    told = {"loss": math.fsum(sums.tolist()) / max(1, total)}
+    means: list[float] = []
+    parts: dict[str, float] = {}
+    for one in np.unique(domains):
+        inside = domains == one
+        tokens = int(counts[inside].sum())
+        if not tokens:
+            continue
+        means.append(math.fsum(sums[inside].tolist()) / tokens)
+        if names[one]:
+            parts[f"perplexity/{names[one]}"] = perplexity(means[-1])
+    told["perplexity"] = perplexity(math.fsum(means) / max(1, len(means)))
+    return told | parts | {"tokens": float(total), "examples": float(len(counts))}
+
+
+def perplexity(loss: float) -> float:
+    """The exponential of a loss (nats a token); infinite where that is beyond a float.
+
+    Example:
+        >>> perplexity(0.0), perplexity(1e6)
+        (1.0, inf)
+    """
+    try:
+        return math.exp(loss)
+    except OverflowError:
+        return math.inf
