@@ -22,6 +22,7 @@ def model(folder: Path) -> Path:
     """Save a tiny encoder with its tokenizer; the same bytes every time."""
     import torch
     from transformers import BertConfig, BertModel, ByT5Tokenizer
+    from transformers.utils import logging
 
     target = Path(folder) / "model"
     if target.exists():
@@ -34,7 +35,8 @@ def model(folder: Path) -> Path:
         intermediate_size=64,
         max_position_embeddings=64,
     )
-    with torch.random.fork_rng():
+    logging.disable_progress_bar()
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
         BertModel(config).save_pretrained(target)
     ByT5Tokenizer(extra_ids=0).save_pretrained(target)
