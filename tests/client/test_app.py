@@ -18,12 +18,6 @@ from tests import tiny
 from . import rounds
 
 
-@pytest.fixture
-def ready(base: models.Base, config: Config, task: data.Task) -> models.Base:
-    """The session that the app will find: our own base model."""
-    return base
-
-
 def test_a_round_trains_and_replies(
     base: models.Base, config: Config, task: data.Task, tmp_path: Path
 ) -> None:

@@ -43,7 +43,6 @@ def canaries(config: Config) -> Iterator[bytes]:
     import numpy as np
 
     yield from (SECRET.encode(), str(NUMBER).encode(), SECRET[:9].encode())
-    yield b"hidden-in-no-message"
     ids = AutoTokenizer.from_pretrained(config.model.id)(SECRET)["input_ids"]
     for kind in (np.int64, np.int32, np.int16, np.uint16):
         yield np.array(ids[:6], kind).tobytes()
@@ -101,8 +100,6 @@ def test_canaries_are_found_in_nothing_that_leaves(tmp_path: Path) -> None:
             assert canary not in whole, (name, canary)
         failed = messages.from_bytes(data).has_error()
         assert failed == (name in {"column", "gone", "model", "stranger"}), name
-        if name != "query" and not failed and "alone" not in name:
-            assert len(whole) >= len(data)
 
 
 def test_the_search_itself_finds(tmp_path: Path) -> None:

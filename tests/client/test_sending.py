@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedelta.client import sending, stores
@@ -169,6 +169,7 @@ def test_what_is_not_finite_never_leaves(tmp_path: Path, bad: float) -> None:
     assert not list(tmp_path.rglob("*"))
 
 
+@settings(deadline=None, max_examples=25)
 @given(st.lists(st.booleans(), min_size=1, max_size=6))
 def test_the_residual_follows_the_accepted_replies_alone(verdicts: list[bool]) -> None:
     """Refused rounds leave no trace: as if the client had not been asked."""

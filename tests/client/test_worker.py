@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from flwr.app import Context, Message, RecordDict
 from flwr.clientapp import ClientApp
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedelta.client import models
@@ -19,6 +19,7 @@ from fedelta.protocols.settings import Config
 from . import rounds
 
 
+@settings(deadline=None)
 @given(st.lists(st.binary(max_size=300), max_size=5))
 def test_frames_come_back(frames: list[bytes]) -> None:
     stream = io.BytesIO()
