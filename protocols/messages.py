@@ -3,11 +3,11 @@
 A payload is one ``uint8`` array in an `ArrayRecord`; beside it stand at most one
 `MetricRecord` with numbers and, in replies without a payload, one `ConfigRecord` with
 texts. What a client wrote is read by functions that return a `Refusal` and raise
-nothing. Nothing else in this folder imports flwr, and the folder's
-`telemetry` was imported before it.
+nothing. Nothing else in this folder imports flwr.
 """
 
 import math
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias, TypeVar
 
@@ -21,12 +21,16 @@ from flwr.app import (
 )
 from flwr.common.serde import message_from_proto, message_to_proto
 from flwr.proto.message_pb2 import Message as Wired
+from flwr.supercore import telemetry as calls
 from flwr.supercore.task_identity import TaskIdentity
 
 from . import digests
 from .errors import PayloadError
 from .plans import RoundPlan
 from .refusals import Reason, Refusal, RefusedError, refuse
+
+# Flower read its environment when it was imported, which may be before ours was set.
+calls.FLWR_TELEMETRY_ENABLED = os.environ["FLWR_TELEMETRY_ENABLED"]
 
 Metric: TypeAlias = float | int | str
 

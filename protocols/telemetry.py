@@ -1,6 +1,7 @@
 """Flower asks its environment whether it may call home: unless told otherwise, no.
 
-Importing this is enough, as long as it comes before the first import of flwr.
+This folder's first import; `messages` sees to it that a Flower which was imported
+before knows as well.
 """
 
 import os
