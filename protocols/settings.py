@@ -76,6 +76,8 @@ class Data:
         test_examples: at most this many test examples; 0: all.
         validation: the share of its examples that each client keeps for validation.
         regions: how many regions simulated clients are dealt to, in turn.
+        labels: the classes, where only the clients have the data (a hosted run);
+            empty: those that are found.
     """
 
     source: str = "icd10"
@@ -93,6 +95,7 @@ class Data:
     test_examples: int = 0
     validation: float = 0.1
     regions: int = 1
+    labels: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
