@@ -4,7 +4,7 @@ All of it follows from the configuration and its seed, so that the server's proc
 and every worker see the same clients without a word between them.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -14,13 +14,23 @@ import numpy.typing as npt
 
 from ..protocols import seeds
 from ..protocols.errors import ConfigError
-from ..protocols.settings import Config
-from . import icd10, partitions, tables
+from ..protocols.settings import Config, Data, Model
+from . import domains, icd10, languages, partitions, scripts, tables
+from .groups import Group, held_out
 
 if TYPE_CHECKING:
     from datasets import Dataset  # type: ignore[import-untyped]
 
 Labels = npt.NDArray[np.int64]
+
+CAUSAL = "causal-lm"
+
+BUILT_IN: Mapping[str, tuple[str, Callable[[Data], Iterable[Group]]]] = {
+    "icd10": ("classification", lambda _: icd10.categories()),
+    "domains": (CAUSAL, lambda _: domains.groups()),
+    "languages": (CAUSAL, lambda data: languages.groups(data.folder)),
+}
+"""Sets that come with the package, by name: for which task, and their texts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +38,8 @@ class Examples:
     """Texts with their classes.
 
     Attributes:
-        texts: [n] the texts.
-        labels: [n] the places of their classes in the task's list.
+        texts: [n] the texts; for a causal LM scripts, as `texts.encode` reads them.
+        labels: [n] the places of their classes (or domains) in the task's list.
 
     Example:
         >>> some = Examples(("a", "b", "c"), np.array([0, 1, 0]))
@@ -53,7 +63,7 @@ class Task:
     """The data of a run.
 
     Attributes:
-        labels: the classes' names.
+        labels: the names of the classes, or of a causal LM's domains.
         clients: each client's examples by its name, in the roster's order.
         test: the global test set; empty where there is none.
         regions: each client's region by its name; "" where there are none.
@@ -92,11 +102,16 @@ def load(config: Config) -> Task:
         ConfigError: data that is missing, a wrong column, a client without
             examples, a class in the test set that no client has.
     """
-    return _load(Config(run=config.run, data=config.data, clients=config.clients))
+    model = Model(task=config.model.task)
+    return _load(
+        Config(run=config.run, model=model, data=config.data, clients=config.clients)
+    )
 
 
 @lru_cache(maxsize=4)
 def _load(config: Config) -> Task:
+    if config.data.labels and not config.data.source:
+        return _elsewhere(config)
     if any(client.data for client in config.clients):
         parts, test = _owned(config)
     else:
@@ -107,9 +122,7 @@ def _load(config: Config) -> Task:
     for name, part in parts.items():
         if not len(part):
             raise ConfigError(f"client {name!r} has no examples")
-    known = {label for part in parts.values() for label in part[tables.LABEL]}
-    labels = tuple(sorted(known))
-    _check_labels(labels, test)
+    labels = _labels(parts.values(), test, config)
     return Task(
         labels=labels,
         clients={name: _examples(part, labels) for name, part in parts.items()},
@@ -120,7 +133,32 @@ def _load(config: Config) -> Task:
     )
 
 
-def _check_labels(labels: tuple[str, ...], test: "Dataset") -> None:
+def _elsewhere(config: Config) -> Task:
+    """What a coordinator sees of a hosted run: names, and a test set of its own."""
+    data = config.data
+    nothing = tables.of_columns({tables.TEXT: [], tables.LABEL: []})
+    test = tables.read(str(data.test), data) if isinstance(data.test, str) else nothing
+    labels = _labels((), test, config)
+    return Task(
+        labels=labels,
+        clients={one.name: _examples(nothing, labels) for one in config.clients},
+        test=_examples(_capped(test, config), labels),
+        regions=_regions(config, ()),
+        seed=config.run.seed,
+        validation=data.validation,
+    )
+
+
+def _labels(
+    parts: "Iterable[Dataset]", test: "Dataset", config: Config
+) -> tuple[str, ...]:
+    """The classes of all clients; or the domains, also those of the test alone."""
+    known = {label for part in parts for label in part[tables.LABEL]}
+    if config.model.task == CAUSAL:
+        return tuple(sorted(known | set(test[tables.LABEL])))
+    labels = config.data.labels or tuple(sorted(known))
+    if strange := sorted(known - set(labels)):
+        raise ConfigError(f"data.labels does not name {', '.join(strange[:5])}")
     if len(labels) < 2:  # noqa: PLR2004  one class is no choice
         raise ConfigError(f"there is one class only ({labels[0]!r}): see data.label")
     if strange := sorted(set(test[tables.LABEL]) - set(labels)):
@@ -128,15 +166,16 @@ def _check_labels(labels: tuple[str, ...], test: "Dataset") -> None:
             f"the test set has classes that no client has: {', '.join(strange[:5])}; "
             "add examples of them or take them out of data.test"
         )
+    return labels
 
 
 def _pooled(config: Config) -> "tuple[Dataset, Dataset]":
     """One source: what is dealt to clients, and the test set."""
     data, seed = config.data, config.run.seed
-    if data.source == "icd10":
-        pool, test = _icd10(config)
+    if data.source in BUILT_IN:
+        pool, test = _built_in(config)
     else:
-        pool = tables.read(data.source, data, keep=partitions.column(config))
+        pool = _read(data.source, config, keep=partitions.column(config))
         pool, test = _hold_out(_shuffle(pool, "pool", seed), config)
     return _shuffle(pool, "train", seed, data.examples), _capped(test, config)
 
@@ -153,7 +192,7 @@ def _owned(config: Config) -> "tuple[dict[str, Dataset], Dataset]":
                 f"client {client.name!r} names no data, but others do: give each of "
                 "[[clients]] its data, or none and one data.source"
             )
-        table = tables.read(client.data, config.data)
+        table = _read(client.data, config, domain=client.name)
         part, test = _hold_out(_shuffle(table, client.name, config.run.seed), config)
         parts[client.name] = part
         tests.append(test)
@@ -165,7 +204,7 @@ def _owned(config: Config) -> "tuple[dict[str, Dataset], Dataset]":
 def _hold_out(table: "Dataset", config: Config) -> "tuple[Dataset, Dataset]":
     test = config.data.test
     if isinstance(test, str):
-        return table, tables.read(test, config.data)
+        return table, _read(test, config)
     held = int(len(table) * test)
     return table.select(range(held, len(table))), table.select(range(held))
 
@@ -176,31 +215,29 @@ def _capped(test: "Dataset", config: Config) -> "Dataset":
     return _shuffle(test, "test", config.run.seed, config.data.test_examples)
 
 
-def _icd10(config: Config) -> "tuple[Dataset, Dataset]":
-    """Categories into train and test, chapter by chapter."""
-    share = config.data.test
-    if isinstance(share, str):
-        raise ConfigError('data.source = "icd10" has its own test set: data.test = 0.2')
-    chapters: dict[str, list[icd10.Category]] = {}
-    for category in icd10.categories():
-        chapters.setdefault(category.chapter, []).append(category)
-    train: list[icd10.Category] = []
-    test: list[icd10.Category] = []
-    for chapter, found in chapters.items():
-        order = seeds.permutation(
-            seeds.key("icd10", config.run.seed, chapter), len(found)
+def _built_in(config: Config) -> "tuple[Dataset, Dataset]":
+    """A built-in set into train and test."""
+    source, share = config.data.source, config.data.test
+    task, groups = BUILT_IN[source]
+    if task != config.model.task:
+        raise ConfigError(
+            f'data.source = "{source}" is for model.task = "{task}", not '
+            f'"{config.model.task}"'
         )
-        held = max(1, round(len(found) * share))
-        test += [found[int(place)] for place in order[:held]]
-        train += [found[int(place)] for place in order[held:]]
-    return _described(train), _described(test)
+    if isinstance(share, str):
+        raise ConfigError(
+            f'data.source = "{source}" has its own test set: data.test = 0.2'
+        )
+    return held_out(groups(config.data), source, config.run.seed, share)
 
 
-def _described(categories: Iterable[icd10.Category]) -> "Dataset":
-    pairs = [(text, one.chapter) for one in categories for text in one.texts]
-    return tables.of_columns(
-        {tables.TEXT: [p[0] for p in pairs], tables.LABEL: [p[1] for p in pairs]}
-    )
+def _read(
+    source: str, config: Config, *, keep: str = "", domain: str = ""
+) -> "Dataset":
+    """A table in the columns of the run's task."""
+    if config.model.task == CAUSAL:
+        return scripts.read(source, config.data, keep=keep, domain=domain)
+    return tables.read(source, config.data, keep=keep)
 
 
 def _shuffle(table: "Dataset", what: str, seed: int, most: int = 0) -> "Dataset":

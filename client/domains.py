@@ -9,6 +9,7 @@ drawn here. Every domain has as many texts.
 import ast
 import re
 import sysconfig
+import textwrap
 from collections.abc import Iterator
 from functools import cache
 from importlib.util import find_spec
@@ -61,11 +62,11 @@ def code() -> Named:
     for place in seeds.permutation(seeds.key("domains", "code"), len(files)):
         file = files[int(place)]
         source = file.read_text("utf-8")
+        lines = source.splitlines(keepends=True)
         found = [
-            text
+            textwrap.dedent("".join(lines[node.lineno - 1 : node.end_lineno]))
             for node in ast.walk(ast.parse(source))
             if isinstance(node, ast.FunctionDef) and ast.get_docstring(node)
-            if (text := ast.get_source_segment(source, node))
         ]
         yield file.stem, [texts.plain(cut(one)) for one in found if _long(one)]
 

@@ -7,31 +7,15 @@ the test: what is tested was never trained on.
 """
 
 import re
-from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
 from ..protocols.errors import ConfigError
+from .groups import Group
 
 SMALLEST = 10
 """A chapter with fewer categories is left out (one for special purposes, of two)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Category:
-    """One three-character category.
-
-    Attributes:
-        code: such as "J45".
-        chapter: its chapter's title, without the range of codes.
-        texts: the descriptions of its codes, in the list's order; each in the first
-            category that has it alone.
-    """
-
-    code: str
-    chapter: str
-    texts: tuple[str, ...]
 
 
 def _source() -> Path:
@@ -50,15 +34,20 @@ def _source() -> Path:
 
 
 @cache
-def categories() -> tuple[Category, ...]:
+def categories() -> tuple[Group, ...]:
     """Every category of every chapter that is large enough, in the list's order.
+
+    Returns:
+        A group a category: its three-character code, its chapter's title (without
+        the range of codes) and the descriptions of its codes in the list's order,
+        each in the first category that has it alone.
 
     Raises:
         ConfigError: the data package is not installed.
     """
     from xml.etree import ElementTree as ET
 
-    found: list[Category] = []
+    found: list[Group] = []
     seen: set[str] = set()
     root = ET.parse(_source()).getroot()  # noqa: S314  a file of an installed package
     for chapter in root.iter("chapter"):
@@ -70,5 +59,5 @@ def categories() -> tuple[Category, ...]:
             texts = dict.fromkeys(one.findtext("desc", "") for one in top.iter("diag"))
             own = tuple(text for text in texts if text not in seen)
             seen.update(own)
-            found.append(Category(top.findtext("name", ""), title, own))
+            found.append(Group(top.findtext("name", ""), title, own))
     return tuple(found)

@@ -32,8 +32,9 @@ def split(table: "Dataset", config: Config) -> "dict[str, Dataset]":
         config: says how (``data.partition``) and among how many or among whom.
 
     Returns:
-        Each client's rows by its name: from ``[[clients]]``, else the column's
-        values, else ``client-00``, ``client-01``...
+        Each client's rows by its name: from ``[[clients]]`` (by the column's values
+        where those are the names), else the column's values, else ``client-00``,
+        ``client-01``...
 
     Raises:
         ConfigError: an unknown partition, or one that cannot be made.
@@ -84,14 +85,18 @@ def _partitioner(table: "Dataset", config: Config) -> "Partitioner":
 
 def _names(parts: "list[Dataset]", config: Config) -> list[str]:
     numbered = [f"client-{place:02d}" for place in range(len(parts))]
+    name = column(config)
+    values = [
+        re.sub(r"[^A-Za-z0-9._-]+", "-", str(part[0][name])) for part in parts if name
+    ]
     if config.clients:
+        if {client.name for client in config.clients} == set(values):
+            return values
         if len(parts) != len(config.clients):
             raise ConfigError(
                 f"data.partition makes {len(parts)} parts, [[clients]] has "
                 f"{len(config.clients)} names"
             )
         return [client.name for client in config.clients]
-    if not (name := column(config)):
-        return numbered
-    values = [re.sub(r"[^A-Za-z0-9._-]+", "-", str(part[0][name])) for part in parts]
-    return values if len(set(values)) == len(values) else numbered
+    distinct = name and len(set(values)) == len(values)
+    return values if distinct else numbered

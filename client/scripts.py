@@ -10,7 +10,33 @@ if TYPE_CHECKING:
     from datasets import Dataset  # type: ignore[import-untyped]
 
 
-def read(table: "Dataset", data: Data, source: str) -> list[str]:
+def read(source: str, data: Data, *, keep: str = "", domain: str = "") -> "Dataset":
+    """Read a file, a `datasets` folder, or a data set of the hub.
+
+    Args:
+        source: the path or the hub's name.
+        data: says which columns hold what.
+        keep: one more column to keep.
+        domain: what every text belongs to where no column says it.
+
+    Returns:
+        A table with columns ``text`` (scripts), ``label`` (domains) and `keep`.
+
+    Raises:
+        ConfigError: as `fedelta.client.tables.read`.
+    """
+    table = tables.load(source)
+    told = data.label in table.column_names or data.label != tables.LABEL
+    columns = {
+        tables.TEXT: scripts(table, data, source),
+        tables.LABEL: (
+            tables.classes(table, data, source) if told else [domain] * len(table)
+        ),
+    }
+    return tables.of_columns(columns | tables.kept(table, keep, source))
+
+
+def scripts(table: "Dataset", data: Data, source: str) -> list[str]:
     """One script a row: of messages, of prompt and completion, or of plain text.
 
     Args:
@@ -31,12 +57,12 @@ def read(table: "Dataset", data: Data, source: str) -> list[str]:
     if data.messages:
         return _chats(table, data.messages, source)
     if data.prompt:
-        prompts = tables.column(table, data.prompt, "data.prompt", source)
-        ends = tables.column(table, data.completion, "data.completion", source)
+        prompts = tables.texts(table, data.prompt, "data.prompt", source)
+        ends = tables.texts(table, data.completion, "data.completion", source)
         return [texts.pair(*both) for both in zip(prompts, ends, strict=True)]
     return [
         texts.plain(text)
-        for text in tables.column(table, data.text, "data.text", source)
+        for text in tables.texts(table, data.text, "data.text", source)
     ]
 
 

@@ -33,16 +33,12 @@ def read(source: str, data: Data, *, keep: str = "") -> "Dataset":
         ConfigError: no such file, not a table, a column missing or of another type,
             or a row without text or label.
     """
-    table = _load(source)
-    for column, key in ((data.text, "data.text"), (data.label, "data.label")):
-        _require(table, column, key, source)
-    if keep:
-        _require(table, keep, "data.partition", source)
-    texts = _texts(table, data.text, source)
-    columns: dict[str, list[str]] = {TEXT: texts, LABEL: _classes(table, data, source)}
-    if keep:
-        columns[keep] = [str(value) for value in table[keep]]
-    return of_columns(columns)
+    table = load(source)
+    columns = {
+        TEXT: texts(table, data.text, "data.text", source),
+        LABEL: classes(table, data, source),
+    }
+    return of_columns(columns | kept(table, keep, source))
 
 
 def of_columns(columns: dict[str, list[Any]]) -> "Dataset":
@@ -52,7 +48,12 @@ def of_columns(columns: dict[str, list[Any]]) -> "Dataset":
     return Dataset.from_dict(columns)
 
 
-def _load(source: str) -> "Dataset":
+def load(source: str) -> "Dataset":
+    """A table as it is, with all its columns.
+
+    Raises:
+        ConfigError: no such file, or not a table.
+    """
     path = Path(source)
     if path.is_file():
         return _file(path)
@@ -122,7 +123,12 @@ def _hub(name: str) -> "Dataset":
         ) from error
 
 
-def _require(table: "Dataset", column: str, key: str, source: str) -> None:
+def require(table: "Dataset", column: str, key: str, source: str) -> None:
+    """Hold a table to having a column.
+
+    Raises:
+        ConfigError: it has none; the message names the key that asked for it.
+    """
     if column not in table.column_names:
         raise ConfigError(
             f"{source} has no column {column!r} ({key}); it has: "
@@ -130,20 +136,44 @@ def _require(table: "Dataset", column: str, key: str, source: str) -> None:
         )
 
 
-def _texts(table: "Dataset", column: str, source: str) -> list[str]:
-    texts: list[Any] = list(table[column])
-    wrong = next((i for i, one in enumerate(texts) if not isinstance(one, str)), None)
+def texts(table: "Dataset", column: str, key: str, source: str) -> list[str]:
+    """A column of text.
+
+    Raises:
+        ConfigError: there is none, or it holds something else.
+    """
+    require(table, column, key, source)
+    found: list[Any] = list(table[column])
+    wrong = next((i for i, one in enumerate(found) if not isinstance(one, str)), None)
     if wrong is not None:
         raise ConfigError(
-            f"{source}: column {column!r} (data.text) must be text, "
-            f"row {wrong + 1} holds {type(texts[wrong]).__name__}"
+            f"{source}: column {column!r} ({key}) must be text, "
+            f"row {wrong + 1} holds {type(found[wrong]).__name__}"
         )
-    return texts
+    return found
 
 
-def _classes(table: "Dataset", data: Data, source: str) -> list[str]:
+def kept(table: "Dataset", column: str, source: str) -> dict[str, list[str]]:
+    """The column that a partition goes by, as text; nothing where it has no name.
+
+    Raises:
+        ConfigError: there is no such column.
+    """
+    if not column:
+        return {}
+    require(table, column, "data.partition", source)
+    return {column: [str(value) for value in table[column]]}
+
+
+def classes(table: "Dataset", data: Data, source: str) -> list[str]:
+    """The column of classes, by name.
+
+    Raises:
+        ConfigError: there is none, or it holds neither text nor whole numbers.
+    """
     from datasets import ClassLabel
 
+    require(table, data.label, "data.label", source)
     values: list[Any] = list(table[data.label])
     feature = table.features[data.label]
     if isinstance(feature, ClassLabel):

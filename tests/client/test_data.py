@@ -130,7 +130,7 @@ def test_names_can_come_from_the_roster(folder: Path) -> None:
 def test_the_built_in_set_never_trains_on_what_it_tests() -> None:
     from fedelta.client import icd10
 
-    category = {text: c.code for c in icd10.categories() for text in c.texts}
+    category = {text: c.name for c in icd10.categories() for text in c.texts}
     task = data.load(Config(data=Data(test_examples=500, examples=4000)))
     assert len(task.labels) == 21
     known = {category[t] for c in task.clients.values() for t in c.texts}
