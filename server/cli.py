@@ -83,7 +83,7 @@ def simulate(
     options = {"run.rounds": rounds, "run.out": out, "run.seed": seed}
     chosen = [f"{key}={value}" for key, value in options.items() if value is not None]
     chosen += ["eval.central=true"] if central else []
-    asked = load(config, preset=preset, sets=[*(override or []), *chosen])
+    asked = load(config, preset=preset or None, overrides=[*(override or []), *chosen])
     from .simulations import simulate as run
 
     folder = Path(asked.run.out)
@@ -144,8 +144,11 @@ def merge(
     ],
     *,
     recipe: Annotated[str, typer.Option(help='Such as "ties(density=0.2)".')],
-    base: Annotated[Path, typer.Option(help="What the models were tuned from.")],
     out: Annotated[Path, typer.Option(help="Where the merged model goes.")],
+    base: Annotated[
+        Path | None,
+        typer.Option(help="What the models were tuned from; a mean needs none."),
+    ] = None,
     weights: Annotated[
         str | None, typer.Option(metavar="1,1", help="One number a model.")
     ] = None,
@@ -153,20 +156,17 @@ def merge(
     """Merge fine-tuned models (no server, no torch)."""
     from ..aggregators.merges import merge_files
 
-    merge_files(models, base, out, recipe, _numbers(weights, len(models)))
+    merge_files(models, base, out, recipe, _numbers(weights))
     typer.echo(out)
 
 
-def _numbers(text: str | None, count: int) -> list[float] | None:
+def _numbers(text: str | None) -> list[float] | None:
     if text is None:
         return None
     try:
-        numbers = [float(part) for part in text.split(",")]
+        return [float(part) for part in text.split(",")]
     except ValueError:
         raise ConfigError(f"--weights {text}: give numbers such as 1,0.5") from None
-    if len(numbers) != count:
-        raise ConfigError(f"--weights has {len(numbers)} numbers for {count} models")
-    return numbers
 
 
 def _view(*, quiet: bool, as_json: bool) -> Any:

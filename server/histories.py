@@ -51,12 +51,16 @@ class History:
         return leading(self.summary, self.config.get("eval", {}).get("metric", ""))
 
     def curve(self, metric: str) -> list[tuple[int, float]]:
-        """A metric of the global model by round; round 0 is the base."""
-        return [
-            (line["round"], line["metrics"][metric])
+        """A metric of the global model by round; round 0 is the base.
+
+        Where a round was judged twice, the server's word, which comes last, counts.
+        """
+        found = {
+            int(line["round"]): float(line["metrics"][metric])
             for line in self.of("evaluation")
             if line["metrics"].get(metric) is not None
-        ]
+        }
+        return sorted(found.items())
 
     def alone(self, metric: str) -> dict[str, float]:
         """Each client's own model on the global test set, by client."""

@@ -5,6 +5,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 
@@ -129,26 +130,35 @@ def closing_lines(
         yield f"report {report}"
 
 
-def method_table(known: Sequence[Mapping[str, Any]]) -> Table:
-    """The merges as a table: a row a method, a column a property.
+METHOD_HEAD = ("recipe", "what it does", "knobs", "adds up in", "under masks in")
+
+
+def method_rows(known: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, ...]]:
+    """A row a recipe: name, what it does, knobs, and in which spaces what holds.
 
     Args:
-        known: a mapping a method, with the same keys in each.
+        known: as `fedelta.aggregators.recipes.describe` gives it.
     """
-    table = Table()
-    columns = list(dict.fromkeys(key for one in known for key in one))
-    for column in columns:
-        table.add_column(column.replace("_", " "), overflow="fold")
     for one in known:
-        table.add_row(*(_cell(one.get(column)) for column in columns))
+        spaces = one["spaces"]
+        adds = [name for name, held in spaces.items() if held["family"] == "sum"]
+        masks = [name for name, held in spaces.items() if held["maskable"]]
+        knobs = ", ".join(
+            key if value is None else f"{key}={value!r}"
+            for key, value in one["knobs"].items()
+        )
+        does = (
+            f"{one['summary']} ({one['source']})" if one["source"] else one["summary"]
+        )
+        yield one["name"], does, knobs, ", ".join(adds) or "-", ", ".join(masks) or "-"
+
+
+def method_table(known: Sequence[Mapping[str, Any]]) -> Table:
+    """The recipes as a table for a terminal."""
+    table = Table(*METHOD_HEAD, box=SIMPLE_HEAD, padding=(0, 1))
+    for column in table.columns:
+        column.overflow = "fold"
+    table.columns[0].no_wrap = True
+    for row in method_rows(known):
+        table.add_row(*row)
     return table
-
-
-def _cell(value: Any) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, Mapping):
-        return ", ".join(f"{key}={_cell(one)}" for key, one in value.items())
-    if isinstance(value, (list, tuple)):
-        return ", ".join(_cell(one) for one in value)
-    return "" if value is None else str(value)

@@ -9,8 +9,8 @@ from .tables import duration, size
 Line = Mapping[str, Any]
 PHASES = {
     "run": "the base model",
-    "local": "each client alone, for comparison",
-    "central": "all data in one place, for comparison",
+    "local": "for comparison: each client alone",
+    "central": "for comparison: all data in one place",
 }
 
 
@@ -34,6 +34,7 @@ class Tally:
         rows: finished rounds, oldest first.
         up: bytes received.
         down: bytes sent.
+        alone: comparisons that are done.
         phase: what happens now, in words.
     """
 
@@ -52,6 +53,7 @@ class Tally:
     rows: list[dict[str, Any]] = field(default_factory=list)
     up: int = 0
     down: int = 0
+    alone: int = 0
     phase: str = "starting"
 
     def add(self, line: Line) -> None:
@@ -62,6 +64,8 @@ class Tally:
             "evaluation": self._evaluation,
             "contribution": self._contribution,
             "round": self._round,
+            "asked": self._asked,
+            "alone": self._alone,
         }
         self.phase = PHASES.get(line["kind"], self.phase)
         if line["kind"] in take:
@@ -75,29 +79,30 @@ class Tally:
         return (self.at - self.began) / self.round * (self.rounds - self.round)
 
     def _run(self, line: Line) -> None:
-        config = line.get("config") or {}
-        self.name = str(line.get("name") or config.get("run", {}).get("name", ""))
-        self.recipe = str(line.get("recipe") or config.get("merge", {}).get("recipe"))
-        self.rounds = int(line.get("rounds") or config.get("run", {}).get("rounds", 0))
-        clients = line.get("clients", ())
-        self.clients = clients if isinstance(clients, int) else len(clients)
-        self.metric = config.get("eval", {}).get("metric", self.metric)
-        self.phase = "the base model"
+        self.name = str(line["name"])
+        self.recipe = str(line["recipe"])
+        self.rounds = int(line["rounds"])
+        self.clients = len(line["clients"])
+
+    def _asked(self, line: Line) -> None:
+        self.began = self.at if self.began is None else self.began
+        self.clients = len(line["clients"])
+        self.phase = f"round {line['round']}"
+
+    def _alone(self, _: Line) -> None:
+        self.alone += 1
+        self.phase = f"for comparison: training alone, {self.alone} done"
 
     def _evaluation(self, line: Line) -> None:
         value = line["metrics"].get(self.metric)
         if not line["round"]:
             self.base = value
-            self.began = self.at
-            self.phase = "round 1"
         self.value = value
         for row in self.rows[-1:]:
             if row["round"] == line["round"]:
                 row["value"] = value
 
     def _contribution(self, line: Line) -> None:
-        self.began = self.at if self.began is None else self.began
-        self.phase = f"round {line['round']}"
         self.replies[line["client"]] = line["verdict"]
         self.up += int(line.get("bytes") or 0)
         if line["verdict"] == "accepted" and line.get("loss") is not None:
@@ -106,7 +111,7 @@ class Tally:
     def _round(self, line: Line) -> None:
         accepted = sum(verdict == "accepted" for verdict in self.replies.values())
         self.round = int(line["round"])
-        self.down += int(line.get("down") or line.get("bytes_down") or 0)
+        self.down += int(line.get("down") or 0)
         self.rows.append(
             {
                 "round": self.round,
@@ -120,8 +125,7 @@ class Tally:
         )
         self.replies.clear()
         self.losses.clear()
-        done = self.round >= self.rounds
-        self.phase = "each client alone" if done else f"round {self.round + 1}"
+        self.phase = f"round {self.round}: evaluation"
 
 
 def told_round(tally: Tally, row: Mapping[str, Any]) -> str:

@@ -38,7 +38,8 @@ class Lines(AbstractContextManager["Lines"]):
         elif line["kind"] == "evaluation":
             metric = self.tally.metric
             value = told(metric, line["metrics"].get(metric))
-            self._say(f"round {line['round']}: {metric} {value}")
+            whose = " on the clients' data" if line.get("where") == "clients" else ""
+            self._say(f"round {line['round']}: {metric} {value}{whose}")
         elif len(self.tally.rows) > before:
             self._say(told_round(self.tally, self.tally.rows[-1]))
 

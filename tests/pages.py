@@ -11,6 +11,7 @@ from typing import Any, get_args, get_type_hints
 import fedelta
 from fedelta.aggregators.recipes import describe
 from fedelta.protocols.settings import Client, Config
+from fedelta.server.tables import METHOD_HEAD, method_rows
 
 DOCS = Path(fedelta.__file__).parent / "docs"
 HEAD = """\
@@ -46,7 +47,9 @@ def words(table: type[Any]) -> dict[str, str]:
     """What a table's docstring says of each key."""
     text = inspect.getdoc(table) or ""
     part = text.split("Attributes:", 1)[-1]
-    found = re.findall(r"^ {4}(\w+): (.*?)(?=^ {4}\w+: |\Z)", part, re.DOTALL | re.M)
+    found = re.findall(
+        r"^ {4}(\w+): (.*?)(?=^ {4}\w+: |\Z)", part, re.DOTALL | re.MULTILINE
+    )
     return {key: " ".join(said.split()) for key, said in found}
 
 
@@ -56,6 +59,10 @@ def default(key: Field[Any]) -> str:
         return "required"
     value = list(key.default) if isinstance(key.default, tuple) else key.default
     return f"`{json.dumps(value)}`"
+
+
+def _escaped(text: str) -> str:
+    return text.replace("|", "\\|")
 
 
 def tables() -> Iterator[tuple[str, type[Any]]]:
@@ -74,7 +81,7 @@ def configuration() -> str:
         about = (inspect.getdoc(kind) or "").splitlines()[0].partition(": ")[2]
         said = words(kind)
         rows = [
-            f"| `{key.name}` | {default(key)} | {said[key.name]} |"
+            f"| `{key.name}` | {default(key)} | {_escaped(said[key.name])} |"
             for key in fields(kind)
         ]
         head = ["| key | default | what it is |", "|---|---|---|"]
@@ -85,32 +92,18 @@ def configuration() -> str:
 
 def methods() -> str:
     """The table of `fedelta methods` as Markdown."""
-    known = describe()
-    columns = list(dict.fromkeys(key for one in known for key in one))
-    lines = [
-        "| " + " | ".join(column.replace("_", " ") for column in columns) + " |",
-        "|---" * len(columns) + "|",
+    rows = [METHOD_HEAD, ("---",) * len(METHOD_HEAD)]
+    rows += [
+        (f"`{name}`", does, f"`{knobs}`" if knobs else "", *spaces)
+        for name, does, knobs, *spaces in method_rows(describe())
     ]
-    lines += [
-        "| " + " | ".join(_cell(one.get(column)) for column in columns) + " |"
-        for one in known
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def _cell(value: Any) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, dict):
-        return ", ".join(f"{key}={_cell(one)}" for key, one in value.items())
-    if isinstance(value, list | tuple):
-        return ", ".join(_cell(one) for one in value)
-    return "" if value is None else str(value).replace("|", "\\|")
+    return "".join("| " + " | ".join(row) + " |\n" for row in rows)
 
 
 def recipes(page: str) -> str:
     """The page on recipes with its table of methods made anew."""
-    before, rest = page.split("<!-- methods -->\n")[0], page.split("<!-- end -->\n")[1]
+    before, _, rest = page.partition("<!-- methods -->\n")
+    rest = rest.partition("<!-- end -->\n")[2]
     return f"{before}<!-- methods -->\n{methods()}<!-- end -->\n{rest}"
 
 

@@ -4,7 +4,6 @@ import sys
 import zipfile
 from pathlib import Path
 
-
 NEEDED = tuple(
     f"fedelta/{part}"
     for part in (

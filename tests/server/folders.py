@@ -30,6 +30,10 @@ def record() -> list[dict[str, Any]]:
         | {"metrics": {"accuracy": CURVE[0], "loss": 2.4}},
     ]
     for number in (1, 2, 3):
+        lines.append(
+            {"kind": "asked", "at": 8.0 * number - 6, "round": number}
+            | {"clients": list(CLIENTS)}
+        )
         for place, name in enumerate(CLIENTS):
             refused = number == 2 and place == 3
             lines.append(
@@ -52,7 +56,7 @@ def record() -> list[dict[str, Any]]:
                     for part in ("query", "value")
                 }
             },
-            {"kind": "round", "at": 8.0 * number + 8, "round": number, "bytes_down": 9}
+            {"kind": "round", "at": 8.0 * number + 8, "round": number, "down": 9}
             | {"phases": {"clients": 6.4, "merge": 0.6, "evaluation": 1.1}},
             {"kind": "evaluation", "at": 8.0 * number + 9, "round": number}
             | {"metrics": {"accuracy": CURVE[number], "loss": 2.4 - number / 5}},

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from fedelta.aggregators.recipes import describe
 from fedelta.server.tables import closing_lines, closing_table, method_table
 from fedelta.server.tallies import Tally
 from fedelta.server.views import Lines, Screen, Silence, view
@@ -94,9 +95,9 @@ def test_closing_words() -> None:
     assert "r.html" in text
 
 
-def test_methods_of_any_shape_make_a_table() -> None:
+def test_every_recipe_has_a_row() -> None:
     out = io.StringIO()
-    known = [{"name": "a", "tree": True}, {"name": "b", "knobs": {"gain": 1.0}}]
-    Console(file=out, width=80).print(method_table(known))
-    assert "gain=1.0" in out.getvalue()
-    assert "yes" in out.getvalue()
+    Console(file=out, width=160).print(method_table(describe()))
+    for one in describe():
+        assert one["name"] in out.getvalue()
+    assert "density=0.2" in out.getvalue()
