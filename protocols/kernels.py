@@ -119,11 +119,15 @@ def read_signs(bits: Bytes, means: Floats, out: Floats) -> int:
         last value are set.
     """
     flaw = FINE
-    for i in range(out.size):
-        mean = means[i >> 8]
-        minus = bits[i >> 3] >> (i & 7) & 1
-        out[i] = -mean if minus else mean
-        if minus and mean == 0:
+    for group in range(means.size):
+        mean = means[group]
+        twice = mean + mean
+        some = np.uint8(0)
+        for i in range(group << 8, min(group + 1 << 8, out.size)):
+            minus = bits[i >> 3] >> np.uint8(i & 7) & np.uint8(1)
+            out[i] = mean - twice * np.float32(minus)
+            some |= minus
+        if some and mean == 0:
             flaw = NEGATIVE
     if out.size & 7 and bits[out.size >> 3] >> (out.size & 7):
         flaw = LOOSE
@@ -137,14 +141,15 @@ def write_bytes(values: Floats, inverse: np.float32, codes: Bytes) -> None:
     No product may be larger than 464, which still rounds to the largest, 448.
     """
     words = values.view(np.uint32)
+    scaled = np.empty(1, np.float32)
+    scaled_word = scaled.view(np.uint32)
     for i in range(values.size):
         size = abs(values[i] * inverse)
         if size < np.float32(0.015625):
             code = np.uint32(np.rint(size * np.float32(512)))
         else:
-            scaled = np.empty(1, np.float32)
             scaled[0] = size
-            word = scaled.view(np.uint32)[0]
+            word = scaled_word[0]
             word += np.uint32(0x7FFFF) + (word >> np.uint32(20) & np.uint32(1))
             code = (word >> np.uint32(20)) - np.uint32(120 << 3)
         if code and words[i] >> np.uint32(31):

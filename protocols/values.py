@@ -18,7 +18,7 @@ from .kernels import Bytes, Floats
 
 Counts = npt.NDArray[np.int64]
 
-LEAST, MOST = -125, 112
+LEAST, MOST = -125, 111
 GROUP = 256
 """How many values share a mean in "sign256"."""
 

@@ -240,3 +240,16 @@ def test_any_buffer_is_read() -> None:
     for buffer in (data, bytearray(data), memoryview(data)):
         assert isinstance(decode(buffer, context(SMALL.layout)), Payload)
     assert struct.unpack("<Q", data[:8])[0] % 8 == 0
+
+
+@pytest.mark.parametrize("text", WIRES)
+def test_the_largest_that_is_sent(text: str) -> None:
+    """At the upper end of the scales nothing overflows on the way back."""
+    for size in (2.0**125.9, 2.0**119, 2.0**118.8):
+        given_ = TaskVector.of({"w": np.array([size, -size] * 300, np.float32)})
+        try:
+            data = payload(given_, text)
+        except BoundsError:
+            assert size > 2.0**118.5
+            continue
+        assert accepted(data, given_.layout).kept

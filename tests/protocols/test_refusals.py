@@ -66,7 +66,7 @@ STREAMS: dict[str, tuple[str, Change, Reason]] = {
     ),
     "scale of zeros": ("fp16", table("scales", 3, 3), Reason.NOT_CANONICAL),
     "value above the top": ("fp16", put(0, 5, 0, 0x7B), Reason.NOT_CANONICAL),
-    "scale out of range": ("fp16", table("scales", 0, 113), Reason.BAD_SCALE),
+    "scale out of range": ("fp16", table("scales", 0, 112), Reason.BAD_SCALE),
     "scale below range": ("fp8", table("scales", 0, -126), Reason.BAD_SCALE),
     # places
     "place past its tensor": (SPARSE, gap(0, 254), Reason.INDEX_RANGE),
