@@ -10,6 +10,8 @@ frame is its length (8 bytes, little-endian) and then so many bytes.
 import json
 import os
 import sys
+import threading
+import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, BinaryIO
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
 HEAD = 8
 LIMIT = 1 << 36
 """No frame is longer (64 GiB): a larger length means that the stream is broken."""
+
+PULSE = 0.2
+"""Seconds between looks at whether the server is still there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,10 +134,22 @@ def serve(source: BinaryIO, sink: BinaryIO, app: "ClientApp | None" = None) -> N
 
 
 def main(app: "ClientApp | None" = None) -> None:
-    """Serve on stdin and stdout; what libraries print goes to stderr instead."""
+    """Serve on stdin and stdout; what libraries print goes to stderr instead.
+
+    A worker does not outlive the server that started it, in mid-job neither: a server
+    that is killed and resumed must be alone in its clients' folders.
+    """
+    watch = threading.Thread(target=_follow, args=(os.getppid(),), daemon=True)
+    watch.start()
     sink = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     serve(sys.stdin.buffer, sink, app)
+
+
+def _follow(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(PULSE)
+    os._exit(1)
 
 
 if __name__ == "__main__":

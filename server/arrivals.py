@@ -126,7 +126,9 @@ class Arrivals:
 
 
 def _note(found: Admitted, cost: Receipt) -> dict[str, Any]:
-    numbers = {name: value for name, value in found.metrics.items() if name != "seconds"}
+    numbers = {
+        name: value for name, value in found.metrics.items() if name != "seconds"
+    }
     return {
         "bytes": cost.up,
         "down": cost.down,

@@ -20,7 +20,7 @@ _KIND = "train.alone"
 
 
 def local(session: Session, grid: Grid) -> list[dict[str, Any]]:
-    """Metrics of each client's own model, in name order; those that failed are left out."""
+    """Metrics of each client's own model, in name order, without those that failed."""
     if not session.config.eval.local or not len(session.task.test):
         return []
     names = [member.name for member in session.roster]
@@ -54,12 +54,8 @@ def _ask(
     folder = session.journal.folder / "state" / f"alone-{data}"
     paths = {name: folder / f"{stem_of(name)}.json" for name in names}
     found = {n: files.read_json(path) for n, path in paths.items() if path.exists()}
-    asked = {
-        session.roster[name].node: name for name in names if name not in found
-    }
-    questions = [
-        Message(question(data), node, _KIND, group_id=data) for node in asked
-    ]
+    asked = {session.roster[name].node: name for name in names if name not in found}
+    questions = [Message(question(data), node, _KIND, group_id=data) for node in asked]
     for reply in grid.send_and_receive(questions) if questions else ():
         name = asked[reply.metadata.src_node_id]
         said = None if reply.has_error() else read_metrics(reply.content)

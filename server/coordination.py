@@ -111,12 +111,12 @@ def _introduce(session: Session) -> None:
 def _judge_base(session: Session, grid: Grid) -> None:
     """Round 0: how good the model is before any training."""
     nodes = {one.node: one.name for one in session.roster}
-    questions = judges(session, 0, grid)
+    questions = judges(session, 0)
     wait = session.config.round.deadline_seconds
     replies = grid.send_and_receive(questions, timeout=wait) if questions else ()
     found = {"clients": evaluation.of_clients(session, replies, nodes)}
     found["server"], seconds = evaluation.timed_on_server(session, 0)
-    session.totals.phases["evaluation"] += seconds
+    session.totals.spend("evaluation", seconds)
     evaluation.tell(session, 0, found)
 
 
@@ -124,7 +124,7 @@ def _close(session: Session, grid: Grid) -> dict[str, Any]:
     before = session.record.seconds
     local = baselines.local(session, grid)
     central = baselines.central(session, grid)
-    session.totals.phases["comparisons"] += session.record.seconds - before
+    session.totals.spend("comparisons", session.record.seconds - before)
     exported = export(session, session.journal.folder / "model")
     summary = _summary(session, local, central) | {"adapter": exported}
     session.record.commit()

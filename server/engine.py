@@ -19,7 +19,7 @@ from flwr.supercore.run import Run
 
 from ..client.worker import Job, handle
 from ..protocols.messages import from_bytes, identify, to_bytes
-from .workers import COMMAND, Pool, WorkerLostError, Work
+from .workers import COMMAND, Pool, Work, WorkerLostError
 
 if TYPE_CHECKING:
     from flwr.clientapp import ClientApp

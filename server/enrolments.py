@@ -57,7 +57,9 @@ def enrol(
                 detail=refusal.detail,
             )
     if not members:
-        raise QuorumError("no client can take part: see the enrolment lines of the record")
+        raise QuorumError(
+            "no client can take part: see the enrolment lines of the record"
+        )
     return nodes, members
 
 
@@ -72,13 +74,15 @@ def _answers(grid: Grid, timeout: float) -> list[tuple[int, str, Said | Refusal]
     for reply in grid.send_and_receive(questions, timeout=timeout):
         node = reply.metadata.src_node_id
         if reply.has_error():
-            found[node] = Refusal(Reason.CLIENT_ERROR, reply.error.reason)
+            found[node] = Refusal(Reason.CLIENT_ERROR, reply.error.reason or "")
         else:
             found[node] = read_metrics(reply.content)
     answers: list[tuple[int, str, Said | Refusal]] = []
     for node in asked:
         said = found.get(node, Refusal(Reason.TIMEOUT))
-        claimed = f"node {node}" if isinstance(said, Refusal) else str(said.get("client"))
+        claimed = (
+            f"node {node}" if isinstance(said, Refusal) else str(said.get("client"))
+        )
         answers.append((node, names.get(node, claimed), said))
     return answers
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 
 from flwr.app import Message
 
+from ..protocols import metrics
 from ..protocols.messages import read_metrics
 from ..protocols.refusals import Refusal
 from .sessions import Session
@@ -28,26 +29,6 @@ def due(session: Session, number: int, where: str) -> bool:
     return number in (0, last) or number % settings.every == 0
 
 
-def mean(replies: Iterable[Mapping[str, float]]) -> dict[str, float]:
-    """Clients' metrics as one: means by examples, and the examples' sum.
-
-    Example:
-        >>> mean([{"accuracy": 1.0, "examples": 1}, {"accuracy": 0.0, "examples": 3}])
-        {'accuracy': 0.25, 'examples': 4.0}
-    """
-    sums: dict[str, float] = {}
-    total = 0.0
-    for one in replies:
-        weight = float(one.get("examples", 0.0))
-        total += weight
-        for name, value in one.items():
-            if name != "examples":
-                sums[name] = sums.get(name, 0.0) + weight * float(value)
-    if not total:
-        return {}
-    return {name: value / total for name, value in sums.items()} | {"examples": total}
-
-
 def of_clients(
     session: Session, replies: Iterable[Message], nodes: Mapping[int, str]
 ) -> dict[str, float]:
@@ -60,12 +41,17 @@ def of_clients(
         said = read_metrics(reply.content)
         if isinstance(said, Refusal):
             continue
-        found[name] = {k: v for k, v in said.items() if isinstance(v, int | float)}
+        numbers = {k: float(v) for k, v in said.items() if not isinstance(v, str)}
+        if numbers.get("examples", 0.0) < 1 or numbers["examples"] % 1:
+            continue
+        found[name] = numbers
         session.roster[name].held = session.model.number
-    return mean(found[name] for name in sorted(found))
+    return metrics.merge(found.values()) if found else {}
 
 
-def tell(session: Session, number: int, found: Mapping[str, Mapping[str, float]]) -> None:
+def tell(
+    session: Session, number: int, found: Mapping[str, Mapping[str, float]]
+) -> None:
     """Record a round's evaluations; the server's counts where there are two.
 
     Args:
@@ -76,9 +62,7 @@ def tell(session: Session, number: int, found: Mapping[str, Mapping[str, float]]
     for where in ("clients", "server"):
         if found.get(where):
             metrics = dict(found[where])
-            session.record.add(
-                "evaluation", round=number, where=where, metrics=metrics
-            )
+            session.record.add("evaluation", round=number, where=where, metrics=metrics)
             session.metrics[number] = metrics
 
 

@@ -35,7 +35,9 @@ def export(session: Session, folder: Path) -> dict[str, Any]:
     files.write_arrays(folder / "adapter_model.safetensors", adapter)
     files.write_arrays(folder / "head.safetensors", _head(session, modules))
     files.write_json(folder / "labels.json", {"labels": list(session.task.labels)})
-    files.write_json(folder / "adapter_config.json", _peft(config.model.id, rank, ranks))
+    files.write_json(
+        folder / "adapter_config.json", _peft(config.model.id, rank, ranks)
+    )
     return {"rank": rank, "error": error}
 
 

@@ -48,7 +48,9 @@ class Journal:
 
     def __init__(self, folder: Path, keep: str | int = "all") -> None:
         self.folder = folder
-        self._keep = {"all": 0, "last": 1}.get(keep, 0) if isinstance(keep, str) else keep
+        self._keep = (
+            {"all": 0, "last": 1}.get(keep, 0) if isinstance(keep, str) else keep
+        )
         self._lock = -1
 
     def hold(self) -> None:
@@ -77,7 +79,9 @@ class Journal:
     ) -> Sealed:
         """Put an accepted reply on disk; it is there once its payload is."""
         stem = self._round(number) / stem_of(client)
-        files.write_json(stem.with_name(f"{stem.name}.json"), {"client": client} | note)
+        files.write_json(
+            stem.with_name(f"{stem.name}.json"), {"client": client, **note}
+        )
         path = stem.with_name(f"{stem.name}.payload")
         files.write(path, data)
         return Sealed(client, path, note)
@@ -128,7 +132,9 @@ class Journal:
 
     def commit(self, number: int, manifest: Mapping[str, Any]) -> None:
         """Commit a round: from here on it is done."""
-        files.write_json(self._round(number) / "manifest.json", {"round": number} | manifest)
+        files.write_json(
+            self._round(number) / "manifest.json", {"round": number, **manifest}
+        )
         if number > 1:
             shutil.rmtree(self._state(number - 1), ignore_errors=True)
         if self._keep and number - self._keep >= 1:

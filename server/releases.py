@@ -112,11 +112,15 @@ def pack(session: Session, update: Tensors, number: int) -> Update:
     )
     vector = TaskVector.of(update)
     if vector.layout != layout:
-        raise RoundError(f"round {number}: the merge gave other tensors than clients take")
+        raise RoundError(
+            f"round {number}: the merge gave other tensors than clients take"
+        )
     try:
         data = encode(vector, session.config.wire.down, header)
     except BoundsError as error:
-        raise RoundError(f"round {number}: the merged update is unusable ({error})") from error
+        raise RoundError(
+            f"round {number}: the merged update is unusable ({error})"
+        ) from error
     found = decode(data, context)
     if isinstance(found, Refusal):
         raise RoundError(f"round {number}: the merged update is unusable ({found})")
@@ -174,7 +178,7 @@ def _merged(session: Session, found: list[Arrival], number: int) -> Merged:
 
 
 def _stepped(session: Session, merged: Merged) -> tuple[dict[str, Floats], States]:
-    """What is to be sent, after the server's optimiser, and what the next step needs."""
+    """What is sent, after the server's optimiser, and what the next step needs."""
     states: States = {"carry": dict(merged.carry)}
     update = dict(merged.update)
     text = session.config.merge.server_optimizer

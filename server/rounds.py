@@ -5,8 +5,7 @@ version, `configure_evaluate` and `aggregate_evaluate` judge it and commit the r
 """
 
 import time
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping
 
 from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord
 from flwr.serverapp import Grid
@@ -16,7 +15,6 @@ from ..protocols.errors import QuorumError, RoundError
 from ..protocols.messages import plan_content
 from ..protocols.plans import RoundPlan
 from . import evaluation
-from .admission import Rules
 from .arrivals import Arrivals
 from .releases import Release, release, rules_of
 from .rosters import Member, quorum
@@ -39,10 +37,15 @@ class MergeStrategy(Strategy):
         self._arrivals: Arrivals | None = None
         self._grid: Grid | None = None
         self._seconds: dict[str, float] = {}
+        self._report: Mapping[str, float] = {}
         self._began = 0.0
 
     def configure_train(
-        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+        self,
+        server_round: int,
+        arrays: ArrayRecord,  # noqa: ARG002
+        config: ConfigRecord,  # noqa: ARG002
+        grid: Grid,
     ) -> Iterable[Message]:
         """One plan for each client that is asked and has not answered yet."""
         session, number = self._session, self._first + server_round
@@ -57,7 +60,9 @@ class MergeStrategy(Strategy):
         return self._ask(self._arrivals)
 
     def aggregate_train(
-        self, server_round: int, replies: Iterable[Message]
+        self,
+        server_round: int,  # noqa: ARG002  the round that was asked for
+        replies: Iterable[Message],
     ) -> tuple[ArrayRecord | None, MetricRecord | None]:
         """Take replies as they come, merge, and release the next version.
 
@@ -86,11 +91,15 @@ class MergeStrategy(Strategy):
         return None, None
 
     def configure_evaluate(
-        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+        self,
+        server_round: int,
+        arrays: ArrayRecord,  # noqa: ARG002
+        config: ConfigRecord,  # noqa: ARG002
+        grid: Grid,  # noqa: ARG002
     ) -> Iterable[Message]:
         """A plan to each client where clients judge the new version."""
         session, number = self._session, self._first + server_round
-        return judges(session, number, grid)
+        return judges(session, number)
 
     def aggregate_evaluate(
         self, server_round: int, replies: Iterable[Message]
@@ -159,7 +168,8 @@ class MergeStrategy(Strategy):
         totals.down += arrivals.down
         totals.up_dense_fp32 += dense
         totals.refused.update(arrivals.refused)
-        totals.phases.update(self._seconds)
+        for phase, seconds in self._seconds.items():
+            totals.spend(phase, seconds)
         session.record.add(
             "round",
             round=arrivals.number,
@@ -206,7 +216,7 @@ def message_to(session: Session, member: Member, number: int, kind: str) -> Mess
     return Message(content, member.node, kind, group_id=str(number))
 
 
-def judges(session: Session, number: int, grid: Grid) -> list[Message]:
+def judges(session: Session, number: int) -> list[Message]:
     """Plans for the clients to judge the newest version, where they are to."""
     if not evaluation.due(session, number, "clients"):
         return []

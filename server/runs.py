@@ -134,7 +134,9 @@ def run_id(config: Config) -> str:
 def _preset(name: str) -> dict[str, Any]:
     if name not in presets():
         near = difflib.get_close_matches(name, presets(), 1)
-        hint = f"did you mean {near[0]}?" if near else "there are " + ", ".join(presets())
+        hint = (
+            f"did you mean {near[0]}?" if near else "there are " + ", ".join(presets())
+        )
         raise ConfigError(f"there is no preset {name!r}: {hint}")
     return tomllib.loads((_PRESETS / f"{name}.toml").read_text("utf-8"))
 
@@ -212,7 +214,9 @@ def _unknown(path: str, key: str, allowed: Sequence[str]) -> str:
 def _explain(error: ValidationError) -> str:
     lines: dict[str, list[str]] = {}
     for one in error.errors(include_url=False):
-        spots = [str(part) for part in one["loc"] if part not in ("str", "int", "float")]
+        spots = [
+            str(part) for part in one["loc"] if part not in ("str", "int", "float")
+        ]
         said = one["msg"].removeprefix("Input ").replace("should be", "must be")
         lines.setdefault(".".join(spots), []).append(f"{said}, not {one['input']!r}")
     return "; ".join(f"{path}: {' or '.join(said)}" for path, said in lines.items())

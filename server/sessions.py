@@ -34,7 +34,11 @@ class Totals:
     down: int = 0
     up_dense_fp32: int = 0
     refused: Counter[str] = field(default_factory=Counter)
-    phases: Counter[str] = field(default_factory=Counter)
+    phases: dict[str, float] = field(default_factory=dict)
+
+    def spend(self, phase: str, seconds: float) -> None:
+        """Add to what a phase has taken."""
+        self.phases[phase] = self.phases.get(phase, 0.0) + seconds
 
     def memory(self) -> dict[str, Any]:
         """As a manifest keeps it."""
@@ -54,7 +58,7 @@ class Totals:
             memory["down"],
             memory["up_dense_fp32"],
             Counter(memory["refused"]),
-            Counter(memory["phases"]),
+            dict(memory["phases"]),
         )
 
 

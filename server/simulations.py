@@ -41,7 +41,7 @@ def simulate(
     folder = Path(config.run.out)
     if (folder / CONFIG).exists():
         raise ConfigError(
-            f"{folder} holds a run already: go on with it by `fedelta resume {folder}`, "
+            f"{folder} holds a run already: go on with it by `fedelta resume {folder}` "
             "or choose another folder by --out"
         )
     journal = Journal(folder, config.journal.keep)

@@ -44,7 +44,9 @@ class Versions:
     """
 
     def __init__(self, base: str, weights: Mapping[str, Floats]) -> None:
-        self.weights = {name: np.array(one, np.float32) for name, one in weights.items()}
+        self.weights = {
+            name: np.array(one, np.float32) for name, one in weights.items()
+        }
         self.updates: list[Update] = []
         self._names = [base]
 

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, BinaryIO, cast
 
 from ..client.worker import read_frame, write_frame
 from .environments import quiet_environment
@@ -183,9 +183,10 @@ class Pool:
 def _talk(process: subprocess.Popen[bytes], work: Work) -> bytes:
     if process.stdin is None or process.stdout is None:
         raise EOFError("no pipes")
-    write_frame(process.stdin, work.head)
-    write_frame(process.stdin, work.data)
-    reply = read_frame(process.stdout)
+    pipe = cast("BinaryIO", process.stdin)
+    write_frame(pipe, work.head)
+    write_frame(pipe, work.data)
+    reply = read_frame(cast("BinaryIO", process.stdout))
     if reply is None:
         raise EOFError(f"exit code {process.wait()}")
     return reply
