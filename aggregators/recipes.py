@@ -7,12 +7,26 @@ from typing import Any
 
 from ..protocols.errors import ConfigError
 from ..protocols.grammar import bind, parse
-from .base import Recipe, Transform
+from .base import SPACES, Recipe, Transform
+from .classics import dare, dare_ties, fedavg, task_arithmetic, ties
+from .depths import lines
 from .grouped import grouped
-from .sums import agreed_mean, weighted_mean, weighted_sum
+from .importances import fisher
+from .magnitudes import breadcrumbs, breadcrumbs_ties, crumbs, della, sample
+from .scopes import trim_vector
+from .signs import min_agree, sign_vote
 from .transforms import clip, drop, scale, trim
 
-SPACES = ("product", "factors", "full")
+__all__ = [
+    "METHODS",
+    "SPACES",
+    "Method",
+    "Properties",
+    "chain",
+    "describe",
+    "properties",
+    "recipe",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,14 +36,12 @@ class Method:
     Attributes:
         make: its factory.
         summary: one line.
-        source: the paper.
-        linear: the update is a weighted sum of what clients send.
+        source: the paper, on arXiv.
     """
 
     make: Callable[..., Recipe]
     summary: str
     source: str
-    linear: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,56 +62,8 @@ class Properties:
     linear: bool
 
 
-def fedavg() -> Recipe:
-    """Mean by weight."""
-    return Recipe("fedavg()", (), weighted_mean())
-
-
-def task_arithmetic(gain: float = 1.0) -> Recipe:
-    """Sum, times a gain; weights are taken as they are."""
-    finite = scale(gain)
-    text = f"task_arithmetic(gain={gain!r})" if finite else ""
-    return Recipe(text, (), weighted_sum(), gain)
-
-
-def ties(
-    density: float = 0.2,
-    gain: float = 1.0,
-    election: str = "mass",
-    scope: str = "tensor",
-) -> Recipe:
-    """Trim each tensor, elect a sign by element, average what agrees."""
-    if scope != "tensor":
-        raise ConfigError(f"ties: scope is {scope!r}, allowed: tensor")
-    text = f"ties(density={density!r}, gain={gain!r}, election={election!r})"
-    return Recipe(text, (trim(density),), _agreed(election), _gain(gain))
-
-
-def dare(density: float = 0.1, gain: float = 1.0) -> Recipe:
-    """Drop at random, rescale by 1 / density, average."""
-    text = f"dare(density={density!r}, gain={gain!r})"
-    return Recipe(text, (drop(density),), weighted_mean(), _gain(gain))
-
-
-def dare_ties(
-    density: float = 0.1,
-    gain: float = 1.0,
-    election: str = "mass",
-    trim_density: float = 1.0,
-) -> Recipe:
-    """Drop at random, rescale, then TIES' election and mean (no trim unless asked)."""
-    text = (
-        f"dare_ties(density={density!r}, gain={gain!r}, election={election!r}, "
-        f"trim_density={trim_density!r})"
-    )
-    before: tuple[Transform, ...] = (drop(density),)
-    if trim_density != 1:
-        before += (trim(trim_density),)
-    return Recipe(text, before, _agreed(election), _gain(gain))
-
-
 def chain(*parts: Any) -> Recipe:
-    """Transforms, then one recipe, then scales: ``clip(1.0) | ties() | scale(0.5)``.
+    """Transforms, one recipe, then scalings: ``clip(1.0) | ties() | lines()``.
 
     Raises:
         ConfigError: no recipe or more than one, or something else after it.
@@ -110,43 +74,43 @@ def chain(*parts: Any) -> Recipe:
     before, after = parts[: recipes[0]], parts[recipes[0] + 1 :]
     core: Recipe = parts[recipes[0]]
     texts = [_text(one) for one in parts]
-    gain = core.gain
     for one in after:
-        if not one.text.startswith("scale("):
-            raise ConfigError(f"only scale(...) may follow a recipe, not {one.text}")
-        gain *= one.factor(1.0)
-    if core.outer is not None and after:
-        raise ConfigError("give the scale to grouped's outer recipe")
-    first = tuple(before) + core.before
-    return replace(core, text=" | ".join(texts), before=first, gain=gain)
+        if not one.text.startswith(("scale(", "lines(")):
+            raise ConfigError(
+                f"only scale(...) and lines(...) may follow a recipe, not {one.text}"
+            )
+        if core.outer is not None:
+            raise ConfigError("give what follows to grouped's outer recipe")
+        if one.factor is not None and not core.after:
+            core = replace(core, gain=core.gain * one.factor(1.0))
+        else:
+            core = replace(core, after=(*core.after, one))
+    return replace(core, text=" | ".join(texts), before=(*before, *core.before))
 
 
 METHODS: dict[str, Method] = {
-    "fedavg": Method(fedavg, "mean by weight", "arXiv:1602.05629", linear=True),
-    "task_arithmetic": Method(
-        task_arithmetic, "sum times a gain", "arXiv:2212.04089", linear=True
-    ),
-    "ties": Method(
-        ties, "trim, elect signs, mean of what agrees", "arXiv:2306.01708", linear=False
-    ),
-    "dare": Method(
-        dare, "drop at random, rescale, mean", "arXiv:2311.03099", linear=False
-    ),
-    "dare_ties": Method(
-        dare_ties,
-        "drop and rescale, elect signs, mean",
-        "arXiv:2311.03099",
-        linear=False,
-    ),
-    "grouped": Method(
-        grouped, "merge within regions, then between them", "", linear=False
-    ),
+    "fedavg": Method(fedavg, "mean by weight", "1602.05629"),
+    "task_arithmetic": Method(task_arithmetic, "sum times a gain", "2212.04089"),
+    "ties": Method(ties, "trim, elect signs, mean of what agrees", "2306.01708"),
+    "dare": Method(dare, "drop at random, rescale, mean", "2311.03099"),
+    "dare_ties": Method(dare_ties, "drop and rescale, elect, mean", "2311.03099"),
+    "della": Method(della, "sample by magnitude, elect, mean", "2406.11617"),
+    "breadcrumbs": Method(breadcrumbs, "drop outliers and dust, mean", "2312.06795"),
+    "breadcrumbs_ties": Method(breadcrumbs_ties, "the same, elect, mean", "2312.06795"),
+    "min_agree": Method(min_agree, "mean where enough members agree", "2306.01708"),
+    "sign_vote": Method(sign_vote, "mean, damped where signs disagree", "2201.11986"),
+    "fisher": Method(fisher, "mean by diagonal Fisher information", "2111.09832"),
+    "grouped": Method(grouped, "merge within regions, then between them", ""),
 }
 TRANSFORMS: dict[str, Callable[..., Transform]] = {
     "clip": clip,
+    "crumbs": crumbs,
     "drop": drop,
+    "lines": lines,
+    "sample": sample,
     "scale": scale,
     "trim": trim,
+    "trim_vector": trim_vector,
 }
 
 
@@ -177,14 +141,19 @@ def properties(given: Recipe, space: str) -> Properties:
     """What holds for a recipe in a space.
 
     Raises:
-        ConfigError: no such space.
+        ConfigError: no such space, or one where the recipe means nothing.
     """
     if space not in SPACES:
         raise ConfigError(f"space is {space!r}, allowed: {', '.join(SPACES)}")
+    for one in (given, given.outer):
+        if one is not None and space not in one.spaces:
+            allowed = ", ".join(one.spaces)
+            raise ConfigError(f"{one.text} merges in {allowed}, not in {space}")
     stacked = space == "product" and given.linear
-    maskable = space != "product" and given.outer is None
+    summed = given.reducer.cohort is None
+    maskable = space != "product" and given.outer is None and summed
     return Properties(
-        family="cohort" if stacked else "sum",
+        family="sum" if summed and not stacked else "cohort",
         tree=True,
         maskable=maskable,
         linear=stacked,
@@ -198,7 +167,7 @@ def describe() -> list[dict[str, Any]]:
         sample = grouped(fedavg(), ties()) if name == "grouped" else method.make()
         knobs = inspect.signature(method.make).parameters.values()
         spaces = {}
-        for space in SPACES:
+        for space in sample.spaces:
             held = properties(sample, space)
             spaces[space] = {
                 "family": held.family,
@@ -210,7 +179,7 @@ def describe() -> list[dict[str, Any]]:
             {
                 "name": name,
                 "summary": method.summary,
-                "source": method.source,
+                "source": f"arXiv:{method.source}" if method.source else "",
                 "knobs": {
                     one.name: None if one.default is one.empty else one.default
                     for one in knobs
@@ -219,19 +188,6 @@ def describe() -> list[dict[str, Any]]:
             }
         )
     return listed
-
-
-def _agreed(election: str) -> Any:
-    if election == "count":
-        return agreed_mean("count")
-    if election == "mass":
-        return agreed_mean("mass")
-    raise ConfigError(f"election is {election!r}, allowed: mass, count")
-
-
-def _gain(gain: float) -> float:
-    scale(gain)
-    return gain
 
 
 def _text(part: Any) -> str:

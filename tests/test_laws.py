@@ -1,5 +1,6 @@
 """Every recipe keeps the laws of a sum: in any order, in any tree, through bytes."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 
 from fedelta.aggregators import tallies
 from fedelta.aggregators.base import Key, Member, Recipe
+from fedelta.aggregators.importances import Joined
 from fedelta.aggregators.recipes import METHODS, recipe
 from fedelta.aggregators.reductions import dense, prepare, reduce
 from fedelta.aggregators.regions import handed_up
@@ -21,9 +23,22 @@ from .strategies import any_value, cohorts
 TEXTS = {
     "fedavg": ["fedavg", "clip(2.0) | fedavg | scale(0.5)"],
     "task_arithmetic": ["task_arithmetic(gain=0.3)"],
-    "ties": ["ties", "ties(density=0.6, gain=1.3, election='count')"],
-    "dare": ["dare(density=0.5)", "dare(density=0.3)"],
+    "ties": [
+        "ties",
+        "ties(density=0.6, gain=1.3, election='count')",
+        "ties(0.4, scope='vector') | lines(0.2, 0.8)",
+        "ties(0.4, compat='mergekit')",
+        "ties(0.4, compat='peft')",
+        "ties(0.4, compat='paper')",
+    ],
+    "dare": ["dare(density=0.5)", "dare(0.3, rescale='l1')"],
     "dare_ties": ["dare_ties(density=0.5)", "dare_ties(0.7, trim_density=0.5)"],
+    "della": ["della(density=0.6, epsilon=0.3)"],
+    "breadcrumbs": ["breadcrumbs(0.6, 0.2)"],
+    "breadcrumbs_ties": ["breadcrumbs_ties(0.6, 0.2)"],
+    "min_agree": ["min_agree", "min_agree(3, election='count')"],
+    "sign_vote": ["sign_vote", "sign_vote(0.6, below='flip')"],
+    "fisher": ["fisher | scale(0.5)"],
     "grouped": [
         "grouped(fedavg, ties(density=0.5))",
         "grouped(ties, fedavg)",
@@ -47,6 +62,25 @@ def same(left: dict[str, Floats], right: dict[str, Floats]) -> bool:
     return left.keys() == right.keys() and all(
         left[name].tobytes() == right[name].tobytes() for name in left
     )
+
+
+def suited(text: str, cohort: list[Member]) -> list[Member]:
+    """A cohort with what the recipe needs: importances, where it weighs by them."""
+    if not text.startswith("fisher"):
+        return cohort
+    return [
+        replace(one, contribution=Joined(one.contribution, _Square(one.contribution)))
+        for one in cohort
+    ]
+
+
+class _Square:
+    def __init__(self, source: Any) -> None:
+        self.source, self.layout = source, source.layout
+
+    def block(self, span: Any) -> Any:
+        given = self.source.block(span)
+        return type(given)(given.size, given.positions, given.values**2)
 
 
 def numbered(members: list[Member], made: Recipe) -> tuple[list[Member], Numbers]:
@@ -74,7 +108,7 @@ def equal(left: Tally, right: Tally) -> bool:
 def test_order_of_arrival_does_not_matter(
     text: str, cohort: list[Member], random: Any
 ) -> None:
-    made = recipe(text)
+    made, cohort = recipe(text), suited(text, cohort)
     shuffled = random.sample(cohort, len(cohort))
     assert same(
         dict(reduce(made, cohort, KEY).tensors),
@@ -88,7 +122,7 @@ def test_order_of_arrival_does_not_matter(
 def test_a_tree_of_servers_reaches_what_one_server_does(
     text: str, cohort: list[Member], data: st.DataObject
 ) -> None:
-    made = recipe(text)
+    made, cohort = recipe(text), suited(text, cohort)
     ready, numbers = numbered(cohort, made)
     ready = data.draw(st.permutations(ready))
 
@@ -106,7 +140,7 @@ def test_a_tree_of_servers_reaches_what_one_server_does(
 @quick
 @given(cohort=cohorts(values=any_value))
 def test_the_first_pass_is_a_sum_too(text: str, cohort: list[Member]) -> None:
-    made = recipe(text)
+    made, cohort = recipe(text), suited(text, cohort)
     ready, numbers = numbered(cohort, made)
     parts = [Survey.of([one]) for one in reversed(ready)]
     joined = parts[0]
@@ -119,7 +153,7 @@ def test_the_first_pass_is_a_sum_too(text: str, cohort: list[Member]) -> None:
 @quick
 @given(cohort=cohorts(largest=3, values=any_value))
 def test_states_are_a_commutative_monoid(text: str, cohort: list[Member]) -> None:
-    made = recipe(text)
+    made, cohort = recipe(text), suited(text, cohort)
     ready, numbers = numbered(cohort, made)
     zero = Tally(ready[0].contribution.layout, numbers)
     states = [leaf(one, made, numbers) for one in ready]

@@ -1,0 +1,157 @@
+"""Sparsifiers that look at how a magnitude ranks, and the recipes around them."""
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+from ..protocols import seeds
+from ..protocols.errors import ConfigError
+from ..protocols.vectors import Floats
+from .base import Key, Recipe, Transform
+from .classics import agreed, gained
+from .rewrites import rewriting, written
+from .sums import weighted_mean
+from .transforms import fraction
+
+Masks = npt.NDArray[np.bool_]
+
+
+def sample(density: float = 0.5, epsilon: float = 0.15) -> Transform:
+    r"""Keep at random, the larger of a row the likelier, rescaled by 1 / probability.
+
+    .. math:: p_i = d - \epsilon + 2 \epsilon \frac{r_i}{n - 1}, \qquad
+              y_i = \frac{m_i}{p_i} x_i, \quad m_i \sim \mathrm{Bernoulli}(p_i)
+
+    where r_i = 0 ... n - 1 ranks the magnitudes of one row (the last axis; a vector is
+    one row) upwards, equal ones by position. A row of one element has p = d. The
+    expectation is the input. A tensor of size 0 stays as it is.
+
+    Cost: a sort of every row, the largest tensor in memory twice.
+
+    Source: Deep et al., `DELLA-Merging <https://arxiv.org/abs/2406.11617>`_, 2024,
+    section 3 (MagPrune).
+
+    Raises:
+        ConfigError: the window does not lie within (0, 1].
+    """
+    fraction(density, "sample")
+    if not (epsilon >= 0 and density - epsilon > 0 and density + epsilon <= 1):
+        raise ConfigError(
+            f"sample: density {density} and epsilon {epsilon} leave (0, 1]: allowed "
+            "where density - epsilon is above 0 and density + epsilon at most 1"
+        )
+
+    def make(name: str, value: Floats, key: Key) -> Floats:
+        odds = probabilities(value, density, epsilon)
+        drawn = seeds.uniform(key.seed("sample", name), 0, value.size)
+        kept = drawn.reshape(value.shape) < odds
+        return np.where(kept, value / odds, 0.0).astype(np.float32)
+
+    return rewriting(written("sample", density=density, epsilon=epsilon), make)
+
+
+def probabilities(
+    value: Floats, density: float, epsilon: float
+) -> npt.NDArray[np.float64]:
+    """By element, with what probability `sample` keeps it.
+
+    Example:
+        >>> probabilities(np.float32([[3, -1, 2]]), 0.5, 0.25).tolist()
+        [[0.75, 0.25, 0.5]]
+    """
+    rows = np.abs(value).reshape(-1, value.shape[-1] if value.ndim else 1)
+    width = rows.shape[1]
+    if width <= 1:
+        return np.full(value.shape, density)
+    order = np.argsort(rows, axis=1, kind="stable")
+    ranks = np.empty_like(order)
+    np.put_along_axis(ranks, order, np.arange(width)[np.newaxis], axis=1)
+    odds = density - epsilon + 2 * epsilon * (ranks / (width - 1))
+    return odds.reshape(value.shape)
+
+
+def crumbs(density: float = 0.9, gamma: float = 0.01) -> Transform:
+    """Drop the largest outliers of each tensor, then keep the next largest.
+
+    Of n elements the ``floor(gamma n)`` largest magnitudes are dropped and the
+    ``min(ceil(density n), nonzeros left)`` next ones kept; of equal magnitudes those
+    that come first count as the larger.
+
+    Cost: a sort of every tensor.
+
+    Source: Davari and Belilovsky, `Model Breadcrumbs
+    <https://arxiv.org/abs/2312.06795>`_, 2023, section 3.
+
+    Raises:
+        ConfigError: density outside (0, 1], gamma below 0, or more than 1 together.
+
+    Example:
+        >>> from fedelta.protocols.vectors import TaskVector
+        >>> vector = TaskVector.of({"w": np.float32([9, 1, -3, 0, 2])})
+        >>> kept = crumbs(0.4, 0.2).apply(vector, Key())
+        >>> kept.block(vector.layout.spans[0]).values.tolist()
+        [0.0, 0.0, -3.0, 0.0, 2.0]
+    """
+    fraction(density, "crumbs")
+    if not (gamma >= 0 and density + gamma <= 1 + 2.0**-50):
+        raise ConfigError(
+            f"crumbs: density {density} and gamma {gamma}, allowed: gamma from 0, and "
+            "at most 1 together"
+        )
+
+    def make(name: str, value: Floats, key: Key) -> Floats:  # noqa: ARG001
+        cut = math.floor(gamma * value.size)
+        most = min(cut + math.ceil(density * value.size), value.size)
+        return masked(value, ranked(value, cut, most))
+
+    return rewriting(written("crumbs", density=density, gamma=gamma), make)
+
+
+def ranked(value: Floats, first: int, last: int) -> Masks:
+    """True for the magnitudes from the first-th largest up to before the last-th."""
+    order = np.argsort(-np.abs(value.reshape(-1)), kind="stable")
+    mask = np.zeros(value.size, np.bool_)
+    mask[order[first:last]] = True
+    return mask.reshape(value.shape)
+
+
+def masked(value: Floats, mask: Masks) -> Floats:
+    """The value where the mask is True, 0 elsewhere."""
+    return np.where(mask, value, np.float32(0))
+
+
+def della(
+    density: float = 0.5,
+    epsilon: float = 0.15,
+    gain: float = 1.0,
+    election: str = "mass",
+) -> Recipe:
+    """Sample by magnitude, rescale, then TIES' election and mean (see `sample`)."""
+    text = written(
+        "della", density=density, epsilon=epsilon, gain=gain, election=election
+    )
+    return Recipe(text, (sample(density, epsilon),), agreed(election), gained(gain))
+
+
+def breadcrumbs(density: float = 0.9, gamma: float = 0.01, gain: float = 1.0) -> Recipe:
+    """Drop outliers and the smallest, average (see `crumbs`; the paper sums)."""
+    text = written("breadcrumbs", density=density, gamma=gamma, gain=gain)
+    return Recipe(text, (crumbs(density, gamma),), weighted_mean(), gained(gain))
+
+
+def breadcrumbs_ties(
+    density: float = 0.9,
+    gamma: float = 0.01,
+    gain: float = 1.0,
+    election: str = "mass",
+) -> Recipe:
+    """Drop outliers and the smallest, then TIES' election and mean."""
+    text = written(
+        "breadcrumbs_ties",
+        density=density,
+        gamma=gamma,
+        gain=gain,
+        election=election,
+    )
+    return Recipe(text, (crumbs(density, gamma),), agreed(election), gained(gain))
