@@ -62,7 +62,7 @@ def _rounds(history: History) -> Iterator[Card]:
     yield Card(
         f"Did the merged model get better? {metric.capitalize()} by round",
         "Round 0 is the base model. The dashed lines are what it is held against, "
-        "all on the same test set, which no client trains on.",
+        "all on the same test set.",
         (picture,),
         ("round", metric, "above round 0"),
         rows,
@@ -137,7 +137,7 @@ def _pairs(history: History) -> Iterator[Card]:
         f"How alike are the clients' updates? Round {found['round']}",
         "Left: cosine between two clients' updates; near 0 they have little in "
         "common, below 0 they pull apart. Right: the share of elements that both "
-        "move, in opposite directions.",
+        "move, in opposite directions; unrelated updates are at one half.",
         (one, two),
         wide=True,
     )

@@ -229,3 +229,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _fail(error, 3, debug=debug)
     except Exception as error:  # noqa: BLE001 -- the last resort: one line, code 1
         _fail(error, 1, debug=debug)
+
+
+if __name__ == "__main__":
+    main()

@@ -58,7 +58,7 @@ def by_round(
     axes.annotate(
         told(metric, values[-1]),
         (rounds[-1], values[-1]),
-        xytext=(0, 8),
+        xytext=(0, -20),
         textcoords="offset points",
         ha="right",
         color=MERGED,
