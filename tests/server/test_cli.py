@@ -165,9 +165,12 @@ def test_merge_two_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
 def test_weights_fit_the_models(
     tmp_path: Path, weights: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["--recipe", "fedavg()", "--base", "b", "--out", str(tmp_path / "o")]
-    assert ran("merge", *words, "m1", "m2", "--weights", weights) == 2
-    assert "--weights" in capsys.readouterr().err
+    path = tmp_path / "one.safetensors"
+    save_file({"w": np.ones(3, np.float32)}, path)
+    words = ["--recipe", "fedavg()", "--base", str(path), "--out", str(tmp_path / "o")]
+    assert ran("merge", *words, str(path), str(path), "--weights", weights) == 2
+    assert "weights" in capsys.readouterr().err
+    assert not (tmp_path / "o").exists()
 
 
 def test_merge_without_torch(tmp_path: Path) -> None:
