@@ -23,30 +23,33 @@ NAME = "default"
 
 
 class Adapter:
-    """What is trained: factors in the base's layers, and its head.
+    """What is trained: factors in the base's layers, its head, or every weight.
 
     Args:
         base: the model that it sits in.
         trained: the parameters by the names under which they travel.
+        kept: what some of them are at first; of the others a copy is taken.
 
     Attributes:
         parameters: the parameters by name, in name order.
         origin: what they were when the training started.
     """
 
-    def __init__(self, base: Base, trained: "Mapping[str, nn.Parameter]") -> None:
+    def __init__(
+        self,
+        base: Base,
+        trained: "Mapping[str, nn.Parameter]",
+        kept: "Mapping[str, Tensor]",
+    ) -> None:
         self.base = base
         self.parameters = {name: trained[name] for name in sorted(trained)}
         self.origin = {
-            name: one.detach().clone() for name, one in self.parameters.items()
+            name: kept[name] if name in kept else one.detach().clone()
+            for name, one in self.parameters.items()
         }
 
-    def scores(self, texts: tuple[str, ...], longest: int) -> "Tensor":
-        """[texts, classes] logits, with the graph that training needs."""
-        return self.base.network.scores(self.base.batch(texts, longest))
-
     def change(self) -> dict[str, Floats]:
-        """What training changed, by name: A - A0, B, and the head's change."""
+        """What training changed, by name: A - A0, B, and what dense weights did."""
         found: dict[str, Floats] = {}
         for name, parameter in self.parameters.items():
             found[name] = (parameter.detach() - self.origin[name]).numpy()
@@ -61,37 +64,51 @@ class Adapter:
 def adapted(
     base: Base, config: Config, start: Mapping[str, Floats]
 ) -> Iterator[Adapter]:
-    """A fresh adapter on the base as it is: A from `start`, B zero.
+    """A fresh adapter on the base as it is: A from `start`, B zero, and what is dense.
 
     Afterwards the adapter is gone and every byte of the base is what it was.
     """
+    dense = base.dense
+    kept = {name: parameter.data for name, parameter in dense.items()}
+    with _wrapped(base, config, start) as factors:
+        try:
+            for name, parameter in dense.items():
+                parameter.data = kept[name].clone()
+                parameter.requires_grad_(True)  # noqa: FBT003
+            yield Adapter(base, dense | factors, kept)
+        finally:
+            for name, parameter in dense.items():
+                parameter.requires_grad_(False)  # noqa: FBT003
+                parameter.grad = None
+                parameter.data = kept[name]
+
+
+@contextmanager
+def _wrapped(
+    base: Base, config: Config, start: Mapping[str, Floats]
+) -> "Iterator[dict[str, nn.Parameter]]":
+    """LoRA layers in the base's body, and their factors by name; none in full mode."""
     import peft
     import torch
 
-    body, head = base.network.body, base.network.head
-    pairs = base.pairs(config)
+    body, pairs = base.network.body, base.pairs(config)
+    if not pairs:
+        yield {}
+        return
     with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
         warnings.simplefilter("ignore", FutureWarning)  # peft's, of transformers' names
         wrapped = peft.get_peft_model(body, _lora(config, [p.weight for p in pairs]))
-    kept = {name: parameter.data for name, parameter in head.items()}
-    trained: dict[str, nn.Parameter] = dict(head)
     try:
+        found: dict[str, nn.Parameter] = {}
         for pair in pairs:
             layer: Any = body.get_submodule(pair.weight.removesuffix(".weight"))
             left, right = layer.lora_B[NAME].weight, layer.lora_A[NAME].weight
             with torch.no_grad():
                 right.copy_(torch.from_numpy(np.ascontiguousarray(start[pair.a])))
                 left.zero_()
-            trained[pair.a], trained[pair.b] = right, left
-        for name, parameter in head.items():
-            parameter.data = kept[name].clone()
-            parameter.requires_grad_(True)  # noqa: FBT003
-        yield Adapter(base, trained)
+            found[pair.a], found[pair.b] = right, left
+        yield found
     finally:
-        for name, parameter in head.items():
-            parameter.requires_grad_(False)  # noqa: FBT003
-            parameter.grad = None
-            parameter.data = kept[name]
         wrapped.unload()
 
 

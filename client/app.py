@@ -51,7 +51,7 @@ def train(message: Message, context: Context) -> RecordDict:
     session, name = _session(context), _name(context)
     home = sessions.folder(context.node_config, plan.run)
     _check(plan, name, session)
-    config, base = session.config, session.base
+    config, base = session.config.of(name), session.base
     sessions.bring(base, plan, updates, home)
     own, held = session.task.split(name)
     start = base.start(config, run_key(config), plan.round)
@@ -128,7 +128,7 @@ def _check(plan: RoundPlan, name: str, session: sessions.Session) -> None:
     """Refuse a plan that is not for this client and this adapter."""
     if plan.client != name:
         raise StaleRoundError("the plan is for another client")
-    if plan.layout != session.base.layout(session.config).fingerprint:
+    if plan.layout != session.base.layout(session.config.of(name)).fingerprint:
         raise StaleRoundError(
             "the plan asks for another layout: rank, targets or classes differ"
         )

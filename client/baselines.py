@@ -62,7 +62,8 @@ def alone(session: Session, client: str, data: str) -> dict[str, float]:
     Raises:
         ConfigError: there is no global test set.
     """
-    config, base = session.config, session.base
+    base = session.base
+    config = session.config if data == ALL else session.config.of(client)
     if not len(session.task.test):
         raise ConfigError(
             "without a global test set (data.test) nothing can be compared"

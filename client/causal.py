@@ -6,7 +6,6 @@ start anew (transformers reads that off as it builds its own mask).
 """
 
 from collections.abc import Iterable, Sequence
-from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from torch.nn import functional
 
 from ..protocols.settings import Train
 from . import packing, perplexities, texts
+from .networks import computing
 
 if TYPE_CHECKING:
     from .data import Examples
@@ -37,7 +37,7 @@ class Causal:
         body: an `AutoModelForCausalLM`.
         tokenizer: the model's.
         domains: what the examples' classes are called: perplexities go by them.
-        mixed: compute in bfloat16 though the weights are float32.
+        dtype: what it computes in.
 
     Attributes:
         body: the model.
@@ -45,13 +45,13 @@ class Causal:
     """
 
     def __init__(
-        self, body: nn.Module, tokenizer: Any, domains: Iterable[str], *, mixed: bool
+        self, body: nn.Module, tokenizer: Any, domains: Iterable[str], dtype: str
     ) -> None:
         self.body = body
         self.head: dict[str, nn.Parameter] = {}
         self._tokenizer = tokenizer
         self._domains = tuple(domains)
-        self._mixed = mixed
+        self._dtype = dtype
 
     def rows(self, examples: "Examples", settings: Train) -> list[Pack]:
         """Examples in tokens, packed where the settings ask for it."""
@@ -73,7 +73,7 @@ class Causal:
     def losses(self, rows: Sequence[Pack]) -> tuple[Tensor, Tensor]:
         """[tokens] cross-entropy of every counted token, and the row it is in."""
         batch, targets = _batch(rows)
-        with self._computing():
+        with computing(self.body, self._dtype):
             logits = self.body(**batch, use_cache=False).logits
         counted = targets != IGNORED
         losses = functional.cross_entropy(
@@ -98,10 +98,6 @@ class Causal:
 
     def _encoded(self, scripts: Iterable[str], longest: int) -> list[texts.Row]:
         return [texts.encode(one, self._tokenizer, longest) for one in scripts]
-
-    def _computing(self) -> AbstractContextManager[Any]:
-        kind = next(self.body.parameters()).device.type
-        return torch.autocast(kind, torch.bfloat16, enabled=self._mixed)
 
 
 def _batch(rows: Sequence[Pack]) -> tuple[dict[str, Tensor], Tensor]:

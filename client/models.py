@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..aggregators import factors
 from ..protocols import digests, seeds
 from ..protocols.errors import ConfigError
 from ..protocols.settings import Config, Lora
@@ -19,10 +18,12 @@ from . import loading
 
 if TYPE_CHECKING:
     import torch
+    from torch import nn
 
-    from .heads import Network
+    from .networks import Network
 
 ALL_LINEAR = "all-linear"
+CAUSAL = "causal-lm"
 
 
 def run_key(config: Config) -> int:
@@ -45,33 +46,31 @@ def load_base(config: Config, labels: Iterable[str]) -> "Base":
     """
     import torch
 
-    from .heads import Cosine, Linear
-
     names = tuple(labels)
     torch.set_num_threads(1)  # other thread counts give other bits
     body, tokenizer = loading.load(config.model, len(names))
     described = digests.of_bytes(loading.describe(config.model, names))
+    network = _network(body, tokenizer, config, names)
+    return Base(network, config, digests.chain(_digest(body), described))
+
+
+def _network(
+    body: "torch.nn.Module", tokenizer: Any, config: Config, labels: tuple[str, ...]
+) -> "Network":
+    """The body with what its task needs; a head that the files lack is drawn."""
+    from .causal import Causal
+    from .classification import Classification, tokenised
+    from .heads import Cosine, Linear
+
+    dtype = config.model.dtype
+    if config.model.task == CAUSAL:
+        return Causal(body, tokenizer, labels, dtype)
     if config.model.head == "linear":
         linear = Linear(body)
         loading.draw(body, linear.head)
-        return Base(linear, tokenizer, config, digests.chain(_digest(body), described))
-    digest = digests.chain(_digest(body), described)
-    titles = tokenise(tokenizer, names, config.train.max_length)
-    return Base(Cosine(body, titles), tokenizer, config, digest)
-
-
-def tokenise(
-    tokenizer: Any, texts: Iterable[str], longest: int
-) -> "dict[str, torch.Tensor]":
-    """Texts as a padded batch, at most `longest` tokens each."""
-    batch = tokenizer(
-        list(texts),
-        padding=True,
-        truncation=True,
-        max_length=longest,
-        return_tensors="pt",
-    )
-    return {name: batch[name] for name in ("input_ids", "attention_mask")}
+        return Classification(linear, tokenizer, dtype)
+    titles = tokenised(tokenizer, labels, config.train.max_length)
+    return Classification(Cosine(body, titles), tokenizer, dtype)
 
 
 def _digest(body: "torch.nn.Module") -> str:
@@ -83,36 +82,33 @@ class Base:
     """A base model, at some version of it.
 
     Args:
-        network: body and head.
-        tokenizer: the model's.
+        network: the model and its task.
         config: the run's.
         digest: what names this base model before any update, on every machine.
 
     Attributes:
+        dense: the parameters that are trained whole, by the names under which their
+            changes travel: the head's, or with ``train.mode = "full"`` all.
         applied: digests of the updates that are folded in, oldest first.
     """
 
-    def __init__(
-        self, network: "Network", tokenizer: Any, config: Config, digest: str
-    ) -> None:
+    def __init__(self, network: "Network", config: Config, digest: str) -> None:
+        from .masters import Masters
+
         self.network = network
-        self.tokenizer = tokenizer
         self.digest = digest
         self.applied: tuple[str, ...] = ()
-        self._targets = _targets(network.body, config.lora)
-        self._weights = self._own(config)
-        self._rank_down = config.lora.rank_down or 4 * config.lora.rank
-        self._origin = {name: value.copy() for name, value in self._weights.items()}
-
-    def _own(self, config: Config) -> dict[str, Floats]:
-        """Views on the parameters that updates touch, out of the file's mapping."""
-        touched = {pair.weight for pair in self.pairs(config)}
-        named = {n: p for n, p in self.network.body.named_parameters() if n in touched}
-        weights: dict[str, Floats] = {}
-        for name, parameter in (named | self.network.head).items():
-            parameter.data = parameter.data.clone()
-            weights[name] = parameter.data.numpy()
-        return weights
+        full = config.train.mode == "full"
+        body = dict(network.body.named_parameters())  # tied ones once
+        self._targets = {} if full else _targets(network.body, config.lora)
+        self.dense = network.head | (_floats(body) if full else {})
+        touched = {f"{module}.weight" for module in self._targets}
+        factored = {name: body[name] for name in body if name in touched}
+        self._masters = Masters(factored | self.dense)
+        self._rank_down = config.lora.rank_down or 4 * config.highest_rank
+        if config.model.dtype == "bfloat16":
+            _lower(body.values(), self.dense.values())
+            self._masters.settle()
 
     @property
     def version(self) -> str:
@@ -137,19 +133,19 @@ class Base:
         )
 
     def layout(self, config: Config) -> Layout:
-        """The tensors of a reply: A and B of every target, and the head's."""
+        """The tensors of a reply: A and B of every target, and what is dense."""
         shapes: dict[str, tuple[int, ...]] = {}
         rank = config.lora.rank
         for module, (wide, deep) in self._targets.items():
             shapes[f"{module}.lora_A.weight"] = (rank, deep)
             shapes[f"{module}.lora_B.weight"] = (wide, rank)
-        for name, parameter in self.network.head.items():
+        for name, parameter in self.dense.items():
             shapes[name] = tuple(parameter.shape)
         return Layout.of(shapes)
 
     def update_layout(self) -> Layout:
         """The tensors of a merged update: pairs at the rank of the way down."""
-        shapes = {n: tuple(p.shape) for n, p in self.network.head.items()}
+        shapes = {n: tuple(p.shape) for n, p in self.dense.items()}
         for module, (wide, deep) in self._targets.items():
             rank = min(self._rank_down, wide, deep)
             shapes[f"{module}.lora_A.weight"] = (rank, deep)
@@ -179,17 +175,17 @@ class Base:
 
     def weights(self) -> dict[str, Floats]:
         """The weights that updates touch, float32, as they are now: live views."""
-        return dict(self._weights)
+        return self._masters.weights()
 
     def tensors(self) -> dict[str, Floats]:
-        """Every tensor of body and head as it is now: live views."""
+        """Every tensor of body and head as it is now, read only, float32."""
         state = self.network.body.state_dict()
-        return {name: state[name].numpy() for name in state} | self._weights
+        read = {name: state[name].float().numpy() for name in state}
+        return read | self._masters.weights()
 
     def reset(self) -> None:
         """Back to the base's own bytes."""
-        for name, value in self._origin.items():
-            np.copyto(self._weights[name], value)
+        self._masters.reset()
         self.applied = ()
 
     def fold(self, update: Mapping[str, Floats], digest: str = "") -> None:
@@ -199,16 +195,24 @@ class Base:
             update: factors by module (scaling 1) and dense changes by name.
             digest: the update's, to name the version that results.
         """
-        weights = dict(self._weights)
-        factors.fold(weights, update)
-        for name, value in weights.items():
-            if value is not self._weights[name]:
-                np.copyto(self._weights[name], value)
+        self._masters.fold(update)
         self.applied += (digest,)
 
-    def batch(self, texts: Iterable[str], longest: int) -> "dict[str, torch.Tensor]":
-        """Texts as a padded batch."""
-        return tokenise(self.tokenizer, texts, longest)
+
+def _floats(named: "Mapping[str, nn.Parameter]") -> "dict[str, nn.Parameter]":
+    return {name: one for name, one in named.items() if one.is_floating_point()}
+
+
+def _lower(
+    parameters: "Iterable[nn.Parameter]", kept: "Iterable[nn.Parameter]"
+) -> None:
+    """Bring all parameters to bfloat16 but those that are trained whole."""
+    import torch
+
+    stay = {id(one) for one in kept}
+    for one in parameters:
+        if one.is_floating_point() and id(one) not in stay:
+            one.data = one.data.to(torch.bfloat16)
 
 
 def _targets(body: "torch.nn.Module", lora: Lora) -> dict[str, tuple[int, int]]:
@@ -218,7 +222,7 @@ def _targets(body: "torch.nn.Module", lora: Lora) -> dict[str, tuple[int, int]]:
     linear = {
         name: (module.out_features, module.in_features)
         for name, module in body.named_modules()
-        if isinstance(module, nn.Linear) and _inside(name, body)
+        if isinstance(module, nn.Linear) and _inside(name, module, body)
     }
     if lora.targets == (ALL_LINEAR,):
         return linear
@@ -237,8 +241,11 @@ def _targets(body: "torch.nn.Module", lora: Lora) -> dict[str, tuple[int, int]]:
     return found
 
 
-def _inside(name: str, body: "torch.nn.Module") -> bool:
+def _inside(name: str, module: Any, body: Any) -> bool:
     """Whether a layer takes part in the output: neither a head nor a pooler."""
+    outputs = getattr(body, "get_output_embeddings", lambda: None)
+    if module is outputs():
+        return False
     head = hasattr(body, "classifier") or hasattr(body, "score")
     prefix = f"{body.base_model_prefix}." if head else ""
     return name.startswith(prefix) and (head or "pooler" not in name.split("."))

@@ -1,14 +1,15 @@
 """Local training: what a client does with its examples in a round."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from ..protocols import seeds
-from ..protocols.errors import BoundsError
+from ..protocols.errors import BoundsError, ConfigError
 from ..protocols.settings import Config, Train
 from .adapters import Adapter
 from .data import Examples, Labels
@@ -33,7 +34,7 @@ class Trainer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class TorchTrainer:
-    """Our loop: cross-entropy, AdamW or SGD, a schedule, clipping, FedProx.
+    """Our loop: the task's loss, AdamW or SGD, a schedule, clipping, FedProx.
 
     Attributes:
         config: its [train] table says how.
@@ -44,30 +45,28 @@ class TorchTrainer:
     steps: int = 0
 
     def train(self, adapter: Adapter, examples: Examples, key: int) -> dict[str, float]:
-        """Train an adapter and the head in place."""
+        """Train an adapter, the head, or every weight in place."""
         import torch
 
-        settings = self.config.train
+        settings, network = self.config.train, adapter.base.network
         steps = self.steps or settings.steps
         parameters = list(adapter.parameters.values())
         optimiser = _optimiser(settings, parameters)
         losses: list[float] = []
-        with torch.random.fork_rng(devices=[]):
+        rows = network.rows(examples, settings)
+        with torch.random.fork_rng(devices=[]), checkpointed(network.body, settings):
             torch.manual_seed(key & (2**63 - 1))
-            for step, places in enumerate(
-                _batches(len(examples), settings, steps, key)
-            ):
+            for step, places in enumerate(_batches(len(rows), settings, steps, key)):
                 for group in optimiser.param_groups:
                     group["lr"] = settings.learning_rate * rate(settings, step, steps)
-                loss = _loss(adapter, examples.take(places), settings)
-                losses.append(loss.item())
+                optimiser.zero_grad()
+                some = [rows[place] for place in places.tolist()]
+                losses.append(_backward(adapter, some, settings))
                 if not math.isfinite(losses[-1]):
                     raise BoundsError(
                         f"the loss of step {step + 1} is not a number: lower "
                         "train.learning_rate"
                     )
-                optimiser.zero_grad()
-                torch.autograd.backward(loss)
                 if settings.clip_norm:
                     torch.nn.utils.clip_grad_norm_(parameters, settings.clip_norm)
                 optimiser.step()
@@ -115,14 +114,58 @@ def _batches(count: int, settings: Train, steps: int, key: int) -> Iterator[Labe
         yield stream[step * size : (step + 1) * size]
 
 
-def _loss(adapter: Adapter, some: Examples, settings: Train) -> "Tensor":
+def _backward(adapter: Adapter, rows: Sequence[Any], settings: Train) -> float:
+    """Add up a step's gradients, few rows at a time; its mean loss."""
     import torch
-    from torch.nn import functional
 
-    scores = adapter.scores(some.texts, settings.max_length)
-    loss = functional.cross_entropy(scores, torch.from_numpy(some.labels))
+    network = adapter.base.network
+    total = max(1, network.weigh(rows))
+    size = settings.micro_batch or len(rows)
+    value = 0.0
+    for first in range(0, len(rows), size):
+        loss = network.loss(rows[first : first + size], settings) / total
+        torch.autograd.backward(loss)
+        value += loss.item()
     if settings.prox_mu:
-        for name, parameter in adapter.parameters.items():
-            gap = parameter - adapter.origin[name]
-            loss = loss + 0.5 * settings.prox_mu * gap.square().sum()
-    return loss
+        pull = 0.5 * settings.prox_mu * _distance(adapter)
+        torch.autograd.backward(pull)
+        value += pull.item()
+    return value
+
+
+def _distance(adapter: Adapter) -> "Tensor":
+    """The square of how far training has gone."""
+    import torch
+
+    gaps = [
+        (parameter - adapter.origin[name]).square().sum()
+        for name, parameter in adapter.parameters.items()
+    ]
+    return torch.stack(gaps).sum()
+
+
+@contextmanager
+def checkpointed(body: "nn.Module", settings: Train) -> Iterator[None]:
+    """The body computes activations again instead of keeping them, where asked for.
+
+    Only the layers that are computed again think that they are training: what drops
+    out stays in, as in all of our training.
+
+    Raises:
+        ConfigError: the model cannot.
+    """
+    if not settings.checkpointing:
+        yield
+        return
+    model: Any = body
+    if not getattr(model, "supports_gradient_checkpointing", False):
+        raise ConfigError("train.checkpointing: this model does not support it")
+    model.gradient_checkpointing_enable({"use_reentrant": False})
+    try:
+        for layer in model.modules():
+            if hasattr(layer, "gradient_checkpointing"):
+                layer.training = True
+        yield
+    finally:
+        model.gradient_checkpointing_disable()
+        model.eval()

@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fedelta.client import adapters, data, evaluation, loading, models
+from fedelta.client import accuracies, adapters, data, evaluation, loading, models
 from fedelta.protocols import digests
 from fedelta.protocols.errors import ConfigError
 from fedelta.protocols.settings import Config, Lora, Model
 from fedelta.protocols.vectors import Floats
 from tests import tiny
+from tests.client.scores import predict
 
 
 def update(base: models.Base, size: float) -> dict[str, Floats]:
@@ -73,11 +74,9 @@ def test_versions_fold_and_reset_to_the_bytes(base: models.Base) -> None:
 def test_folding_moves_the_model_itself(
     base: models.Base, task: data.Task, config: Config
 ) -> None:
-    before = evaluation.predict(base, task.test.texts, config)
+    before = predict(base, task.test.texts, config)
     base.fold(update(base, 0.3), "a")
-    assert (
-        np.abs(evaluation.predict(base, task.test.texts, config) - before).max() > 0.1
-    )
+    assert np.abs(predict(base, task.test.texts, config) - before).max() > 0.1
 
 
 def test_the_digest_names_model_and_classes(
@@ -165,7 +164,7 @@ def test_a_folder_that_is_not_there(config: Config) -> None:
 
 def test_metrics_are_the_definitions() -> None:
     scores = np.log(np.array([[0.7, 0.2, 0.1], [0.1, 0.8, 0.1], [0.5, 0.3, 0.2]]))
-    found = evaluation.judge(scores, np.array([0, 1, 1]))
+    found = accuracies.metrics(scores, np.array([0, 1, 1]))
     assert found["accuracy"] == pytest.approx(2 / 3)
     assert found["loss"] == pytest.approx(-np.log([0.7, 0.8, 0.3]).mean())
     assert found["macro_f1"] == pytest.approx((2 / 3 + 2 / 3) / 2)

@@ -15,6 +15,7 @@ from fedelta.protocols.errors import BoundsError
 from fedelta.protocols.settings import Config, Train
 from fedelta.protocols.vectors import Floats
 from tests import tiny
+from tests.client.scores import predict
 
 
 def trained(
@@ -112,16 +113,16 @@ def test_folding_equals_the_adapter(
     texts = task.test.texts
     own, _ = task.split("client-01")
     start = base.start(config, models.run_key(config), 1)
-    untouched = evaluation.predict(base, texts, config)
+    untouched = predict(base, texts, config)
     with adapters.adapted(base, config, start) as adapter:
         training.TorchTrainer(config).train(adapter, own, 5)
-        with_adapter = evaluation.predict(base, texts, config)
+        with_adapter = predict(base, texts, config)
         change = adapter.change()
     update = dict(change)
     for pair in base.pairs(config):
         update[pair.a] = np.float32(pair.scaling) * (start[pair.a] + change[pair.a])
     base.fold(update, "a")
-    folded = evaluation.predict(base, texts, config)
+    folded = predict(base, texts, config)
     np.testing.assert_allclose(folded, with_adapter, atol=2e-4)
     assert np.abs(with_adapter - untouched).max() > 0.01
 
