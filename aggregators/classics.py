@@ -132,9 +132,9 @@ def gained(gain: float) -> float:
     return gain
 
 
-def given(rescale: str, compat: str) -> dict[str, str]:
+def given(rescale: str, compat: str) -> dict[str, object]:
     """The knobs that a text names only where they are not the defaults."""
-    named = {"rescale": rescale} if rescale != "mean" else {}
+    named: dict[str, object] = {"rescale": rescale} if rescale != "mean" else {}
     return named | ({"compat": compat} if compat else {})
 
 

@@ -9,23 +9,28 @@ from ..protocols import seeds
 from ..protocols.errors import ConfigError
 from ..protocols.vectors import Floats
 from .base import Key, Recipe, Transform
-from .classics import agreed, gained
+from .classics import agreed, gained, given, known
+from .compats import mergekit_agreed, to_l1
 from .rewrites import rewriting, written
-from .sums import weighted_mean
+from .sums import weighted_mean, weighted_sum
 from .transforms import fraction
 
 Masks = npt.NDArray[np.bool_]
 
 
-def sample(density: float = 0.5, epsilon: float = 0.15) -> Transform:
+def sample(
+    density: float = 0.5, epsilon: float = 0.15, *, to_norm: bool = False
+) -> Transform:
     r"""Keep at random, the larger of a row the likelier, rescaled by 1 / probability.
 
     .. math:: p_i = d - \epsilon + 2 \epsilon \frac{r_i}{n - 1}, \qquad
               y_i = \frac{m_i}{p_i} x_i, \quad m_i \sim \mathrm{Bernoulli}(p_i)
 
-    where r_i = 0 ... n - 1 ranks the magnitudes of one row (the last axis; a vector is
-    one row) upwards, equal ones by position. A row of one element has p = d. The
-    expectation is the input. A tensor of size 0 stays as it is.
+    or, with `to_norm`, all kept values by the factor that restores the tensor's L1
+    norm (as mergekit does); r_i = 0 ... n - 1 ranks the magnitudes of one row (the
+    last axis; a vector is one row) upwards, equal ones by position. A row of one
+    element has p = d. Without `to_norm` the expectation is the input. A tensor of size
+    0 stays as it is.
 
     Cost: a sort of every row, the largest tensor in memory twice.
 
@@ -46,9 +51,13 @@ def sample(density: float = 0.5, epsilon: float = 0.15) -> Transform:
         odds = probabilities(value, density, epsilon)
         drawn = seeds.uniform(key.seed("sample", name), 0, value.size)
         kept = drawn.reshape(value.shape) < odds
+        if to_norm:
+            return to_l1(value, masked(value, kept))
         return np.where(kept, value / odds, 0.0).astype(np.float32)
 
-    return rewriting(written("sample", density=density, epsilon=epsilon), make)
+    more = {"to_norm": True} if to_norm else {}
+    text = written("sample", density=density, epsilon=epsilon, **more)
+    return rewriting(text, make)
 
 
 def probabilities(
@@ -71,12 +80,16 @@ def probabilities(
     return odds.reshape(value.shape)
 
 
-def crumbs(density: float = 0.9, gamma: float = 0.01) -> Transform:
+def crumbs(
+    density: float = 0.9, gamma: float = 0.01, *, floor: bool = False
+) -> Transform:
     """Drop the largest outliers of each tensor, then keep the next largest.
 
     Of n elements the ``floor(gamma n)`` largest magnitudes are dropped and the
     ``min(ceil(density n), nonzeros left)`` next ones kept; of equal magnitudes those
-    that come first count as the larger.
+    that come first count as the larger. With `floor` (as mergekit counts) the smallest
+    ``n - floor(density n) - floor(gamma n)`` are dropped and the next
+    ``floor(density n)`` kept.
 
     Cost: a sort of every tensor.
 
@@ -102,10 +115,12 @@ def crumbs(density: float = 0.9, gamma: float = 0.01) -> Transform:
 
     def make(name: str, value: Floats, key: Key) -> Floats:  # noqa: ARG001
         cut = math.floor(gamma * value.size)
-        most = min(cut + math.ceil(density * value.size), value.size)
+        count = density * value.size
+        most = min(cut + (int(count) if floor else math.ceil(count)), value.size)
         return masked(value, ranked(value, cut, most))
 
-    return rewriting(written("crumbs", density=density, gamma=gamma), make)
+    more = {"floor": True} if floor else {}
+    return rewriting(written("crumbs", density=density, gamma=gamma, **more), make)
 
 
 def ranked(value: Floats, first: int, last: int) -> Masks:
@@ -126,18 +141,35 @@ def della(
     epsilon: float = 0.15,
     gain: float = 1.0,
     election: str = "mass",
+    compat: str = "",
 ) -> Recipe:
-    """Sample by magnitude, rescale, then TIES' election and mean (see `sample`)."""
-    text = written(
-        "della", density=density, epsilon=epsilon, gain=gain, election=election
+    """Sample by magnitude, rescale, then TIES' election and mean.
+
+    With ``compat="mergekit"`` what is kept is rescaled to the old L1 norm, and a sum of
+    0 goes up. See `sample`.
+    """
+    knobs = {"density": density, "epsilon": epsilon, "gain": gain}
+    text = written("della", **knobs, election=election, **given("mean", compat))
+    peer = known(compat, "mergekit")
+    reducer = mergekit_agreed(election, normalize=True) if peer else agreed(election)
+    before = (sample(density, epsilon, to_norm=peer),)
+    return Recipe(text, before, reducer, gained(gain))
+
+
+def breadcrumbs(
+    density: float = 0.9, gamma: float = 0.01, gain: float = 1.0, compat: str = ""
+) -> Recipe:
+    """Drop outliers and the smallest, average.
+
+    The paper sums, and so does ``compat="mergekit"``. See `crumbs`.
+    """
+    knobs = {"density": density, "gamma": gamma, "gain": gain}
+    text = written("breadcrumbs", **knobs, **given("mean", compat))
+    peer = known(compat, "mergekit")
+    before = (crumbs(density, gamma, floor=peer),)
+    return Recipe(
+        text, before, weighted_sum() if peer else weighted_mean(), gained(gain)
     )
-    return Recipe(text, (sample(density, epsilon),), agreed(election), gained(gain))
-
-
-def breadcrumbs(density: float = 0.9, gamma: float = 0.01, gain: float = 1.0) -> Recipe:
-    """Drop outliers and the smallest, average (see `crumbs`; the paper sums)."""
-    text = written("breadcrumbs", density=density, gamma=gamma, gain=gain)
-    return Recipe(text, (crumbs(density, gamma),), weighted_mean(), gained(gain))
 
 
 def breadcrumbs_ties(
@@ -145,13 +177,16 @@ def breadcrumbs_ties(
     gamma: float = 0.01,
     gain: float = 1.0,
     election: str = "mass",
+    compat: str = "",
 ) -> Recipe:
-    """Drop outliers and the smallest, then TIES' election and mean."""
+    """Drop outliers and the smallest, then TIES' election and mean.
+
+    With ``compat="mergekit"`` what agrees is added, not averaged. See `crumbs`.
+    """
+    knobs = {"density": density, "gamma": gamma, "gain": gain}
     text = written(
-        "breadcrumbs_ties",
-        density=density,
-        gamma=gamma,
-        gain=gain,
-        election=election,
+        "breadcrumbs_ties", **knobs, election=election, **given("mean", compat)
     )
-    return Recipe(text, (crumbs(density, gamma),), agreed(election), gained(gain))
+    peer = known(compat, "mergekit")
+    reducer = mergekit_agreed(election, normalize=False) if peer else agreed(election)
+    return Recipe(text, (crumbs(density, gamma, floor=peer),), reducer, gained(gain))
