@@ -4,7 +4,7 @@ Each reply is judged, sealed and recorded as it comes, whatever the slow ones do
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from flwr.app import Message
@@ -25,7 +25,7 @@ class Arrivals:
     Args:
         number: the round.
         asked: whom it asks.
-        rules: what replies are held to.
+        rules: what each client's reply is held to.
         journal: where accepted ones are sealed; those sealed before are taken over.
         record: where verdicts are told.
 
@@ -40,7 +40,7 @@ class Arrivals:
         self,
         number: int,
         asked: Sequence[Member],
-        rules: Rules,
+        rules: Mapping[str, Rules],
         journal: Journal,
         record: Record,
     ) -> None:
@@ -94,7 +94,7 @@ class Arrivals:
         if name in self.accepted:
             self._refuse(name, Refusal(Reason.DUPLICATE), cost)
             return
-        found = admit(reply, self.asked[name], self.rules)
+        found = admit(reply, self.asked[name], self.rules[name])
         if isinstance(found, Refusal):
             self._refuse(name, found, cost)
             return

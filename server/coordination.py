@@ -43,6 +43,7 @@ def coordinate(
         RoundError: a round that could not be ended (QuorumError: too few replies).
         CheckpointError: a folder that cannot be resumed from.
     """
+    environments.prepare()
     last = journal.last()
     path = journal.folder / RECORD
     record = Record(
@@ -80,9 +81,12 @@ def _open(grid: Grid, config: Config, journal: Journal, record: Record) -> Sessi
         nodes = locate(grid, wait)
         session.roster = Roster.of(nodes, last["roster"], config, task.regions)
         return session
-    expected = {"base": base.digest, "layout": session.layout.fingerprint}
     _introduce(session)
-    nodes, members = enrol(grid, wait, expected, record)
+
+    def layout(client: str) -> str:
+        return session.layout(client).fingerprint
+
+    nodes, members = enrol(grid, wait, base.digest, layout, record)
     session.roster = Roster.of(nodes, members, config, task.regions)
     _judge_base(session, grid)
     session.commit(0)
@@ -102,7 +106,7 @@ def _introduce(session: Session) -> None:
         regions=dict(task.regions),
         classes=len(task.labels),
         test_examples=len(task.test),
-        parameters=session.layout.size,
+        parameters=session.base.layout(config).size,
         base=session.model.base,
         environment=environments.describe(),
     )

@@ -1,6 +1,6 @@
 """Who is there: one question to every node before round 1."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from flwr.app import Message, MessageType, RecordDict
@@ -23,14 +23,19 @@ def locate(grid: Grid, timeout: float) -> dict[str, int]:
 
 
 def enrol(
-    grid: Grid, timeout: float, expected: Said, record: Record
+    grid: Grid,
+    timeout: float,
+    base: str,
+    layout: Callable[[str], str],
+    record: Record,
 ) -> tuple[dict[str, int], dict[str, dict[str, int]]]:
     """Ask every node who it is, how much data it has, and on what it would train.
 
     Args:
         grid: the nodes.
         timeout: seconds to wait for all of them.
-        expected: "layout" and "base", which a client must share.
+        base: digest of the base model, which a client must share.
+        layout: the fingerprint of the layout that a client of that name must have.
         record: told of everyone that cannot take part.
 
     Returns:
@@ -42,7 +47,9 @@ def enrol(
     nodes: dict[str, int] = {}
     members: dict[str, dict[str, int]] = {}
     for node, name, said in _answers(grid, timeout):
-        refusal = said if isinstance(said, Refusal) else _misfit(said, expected)
+        refusal = (
+            said if isinstance(said, Refusal) else _misfit(said, base, layout(name))
+        )
         if name in members:
             refusal = Refusal(Reason.DUPLICATE, "another node goes by that name")
         if refusal is None and not isinstance(said, Refusal):
@@ -87,12 +94,12 @@ def _answers(grid: Grid, timeout: float) -> list[tuple[int, str, Said | Refusal]
     return answers
 
 
-def _misfit(said: Said, expected: Said) -> Refusal | None:
+def _misfit(said: Said, base: str, layout: str) -> Refusal | None:
     examples = said.get("examples")
     if not isinstance(examples, int | float) or not 1 <= examples < 1 << 31:
         return Refusal(Reason.BAD_WEIGHT, f"it declares {examples!r} examples")
-    if said.get("base") != expected["base"]:
+    if said.get("base") != base:
         return Refusal(Reason.WRONG_BASE, "it has another base model")
-    if said.get("layout") != expected["layout"]:
+    if said.get("layout") != layout:
         return Refusal(Reason.WRONG_SCHEMA, "its adapter or classes differ")
     return None

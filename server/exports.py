@@ -23,7 +23,7 @@ def export(session: Session, folder: Path) -> dict[str, Any]:
         bringing the rounds' updates down to that rank cut off.
     """
     config = session.config
-    rank = config.lora.rank_down or 4 * config.lora.rank
+    rank = config.lora.rank_down or 4 * config.highest_rank
     updates = [one.tensors for one in session.model.updates]
     summed, error = factors.recompress(updates, rank)
     pairs = {n: t for n, t in summed.items() if _is_factor(n)}

@@ -50,11 +50,11 @@ class Release:
     diagnostics: Mapping[str, Any]
 
 
-def rules_of(session: Session, number: int) -> Rules:
-    """What replies of a round are held to."""
+def rules_of(session: Session, client: str, number: int) -> Rules:
+    """What a client's reply in a round is held to."""
     config = session.config
     context = Context(
-        layout=session.layout,
+        layout=session.layout(client),
         run=session.run,
         round=number,
         base=session.model.base,
@@ -62,7 +62,8 @@ def rules_of(session: Session, number: int) -> Rules:
         recipe=config.merge.recipe,
         seed=config.run.seed,
     )
-    return Rules(context, session.pairs, session.start(number), config.round.norm_cap)
+    pairs, start = session.pairs(client), session.start(client, number)
+    return Rules(context, pairs, start, config.round.norm_cap)
 
 
 def release(session: Session, arrivals: Arrivals) -> Release:
@@ -146,11 +147,12 @@ def _opened(session: Session, arrivals: Arrivals) -> Iterator[list[Arrival]]:
             file = stack.enter_context(arrivals.accepted[name].path.open("rb"))
             data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
             member = arrivals.asked[name]
-            payload = judge(data, member, arrivals.rules)
+            rules = arrivals.rules[name]
+            payload = judge(data, member, rules)
             if isinstance(payload, Refusal):
                 path = arrivals.accepted[name].path
                 raise CheckpointError(f"{path}: {payload}")
-            found.append(_arrival(session, member, payload, arrivals.rules))
+            found.append(_arrival(session, member, payload, rules))
         yield found
 
 
@@ -171,7 +173,7 @@ def _merged(session: Session, found: list[Arrival], number: int) -> Merged:
         config.lora.space,
         found,
         key=Key(session.run, number),
-        rank_down=config.lora.rank_down or 4 * config.lora.rank,
+        rank_down=config.lora.rank_down or 4 * config.highest_rank,
         carry=session.states.get("carry", {}),
         regions=config.merge.tree == "regions",
     )

@@ -54,9 +54,8 @@ class MergeStrategy(Strategy):
         session.record.tell(
             {"kind": "asked", "round": number, "clients": [one.name for one in asked]}
         )
-        self._arrivals = Arrivals(
-            number, asked, rules_of(session, number), session.journal, session.record
-        )
+        rules = {one.name: rules_of(session, one.name, number) for one in asked}
+        self._arrivals = Arrivals(number, asked, rules, session.journal, session.record)
         return self._ask(self._arrivals)
 
     def aggregate_train(
@@ -162,7 +161,7 @@ class MergeStrategy(Strategy):
 
     def _tell(self, arrivals: Arrivals) -> None:
         session = self._session
-        dense = 4 * session.layout.size * len(arrivals.accepted)
+        dense = 4 * sum(session.layout(name).size for name in arrivals.accepted)
         totals = session.totals
         totals.up += arrivals.up
         totals.down += arrivals.down
@@ -202,7 +201,7 @@ def message_to(session: Session, member: Member, number: int, kind: str) -> Mess
         round=number,
         client=member.name,
         base=model.base,
-        layout=session.layout.fingerprint,
+        layout=session.layout(member.name).fingerprint,
         version=model.number,
         updates=tuple(one.digest for one in updates),
         recipe=config.merge.recipe,

@@ -94,21 +94,19 @@ class Session:
     states: dict[str, dict[str, Any]] = field(default_factory=dict)
     round: int = 0
 
-    @property
-    def layout(self) -> Layout:
-        """The tensors of a reply."""
-        return self.base.layout(self.config)
+    def layout(self, client: str) -> Layout:
+        """The tensors of a client's reply."""
+        return self.base.layout(self.config.of(client))
 
-    @property
-    def pairs(self) -> tuple[Pair, ...]:
-        """The low-rank pairs of a reply."""
-        return self.base.pairs(self.config)
+    def pairs(self, client: str) -> tuple[Pair, ...]:
+        """The low-rank pairs of a client's reply."""
+        return self.base.pairs(self.config.of(client))
 
-    def start(self, number: int) -> dict[str, Floats]:
-        """Where every client's factors start in a round, by name."""
+    def start(self, client: str, number: int) -> dict[str, Floats]:
+        """Where a client's factors start in a round, by name."""
         from ..client.models import run_key
 
-        return self.base.start(self.config, run_key(self.config), number)
+        return self.base.start(self.config.of(client), run_key(self.config), number)
 
     def commit(self, number: int, **more: Any) -> None:
         """Make everything up to a round last; the manifest is the commit point."""
