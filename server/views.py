@@ -88,14 +88,16 @@ class Screen(AbstractContextManager["Screen"]):
 
 def _bars(tally: Tally) -> Table:
     bars = Table.grid(padding=(0, 2))
+    over = 0 < tally.rounds <= tally.round
+    clients = tally.alone if over else len(tally.replies)
     for label, done, total in (
         ("rounds", tally.round, tally.rounds),
-        ("clients", len(tally.replies), tally.clients),
+        ("alone" if over else "clients", clients, tally.clients),
     ):
         bar = ProgressBar(total=max(total, 1), completed=done, width=30)
         bars.add_row(label, bar, f"{done}/{total}")
     left = tally.left
-    guess = "" if left is None else f"{duration(left)} left"
+    guess = "" if not left else f"about {duration(left)} of rounds left"
     bars.add_row(
         "bytes", f"{size(tally.up)} up, {size(tally.down)} down", duration(tally.at)
     )
