@@ -15,7 +15,9 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from .. import __version__
+from ..client.joins.commands import app as join_commands
 from ..protocols.errors import ConfigError, FedeltaError, RoundError
+from .hosts.commands import app as host_commands
 
 app = typer.Typer(
     help="Federated fine-tuning whose aggregation is a merge.",
@@ -24,6 +26,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.add_typer(host_commands, name="host")
+app.add_typer(join_commands, name="join")
 
 Override = Annotated[
     list[str] | None,

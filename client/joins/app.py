@@ -1,0 +1,52 @@
+"""The client app of an institution: the same client, under the institution's own file.
+
+The coordinator's configuration says how to train; where the data is, and what is agreed
+to, says ``join.toml``. A plan outside it gets a refusal with its reason.
+"""
+
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from flwr.app import Context, Message
+from flwr.clientapp import ClientApp
+
+from ...protocols.errors import ConfigError
+from .. import app as inner
+from .. import sessions
+from ..failures import error_reply
+from . import policies
+from .folders import JoinFolder
+
+app = ClientApp()
+
+
+def guarded(message: Message, context: Context) -> Message:
+    """Check a message's run against the policy, then answer it on the own data."""
+    try:
+        folder = JoinFolder.open(Path(str(context.node_config["folder"])))
+        ours = _ours(folder, context)
+    except Exception as error:  # noqa: BLE001  whatever it was, it ends this reply
+        return error_reply(message, error)
+    return inner.app(message, ours)
+
+
+app.train()(guarded)
+app.evaluate()(guarded)
+app.query()(guarded)
+
+
+def _ours(folder: JoinFolder, context: Context) -> Context:
+    """The context with the institution's own data, name and folder in it."""
+    text = context.run_config.get("config")
+    if not isinstance(text, str):
+        raise ConfigError("the run configuration holds no `config`")
+    asked = sessions.settings(text)
+    policies.check(folder.policy, asked)
+    name = folder.invitation.name
+    mine = policies.own(folder.policy, asked, name)
+    return replace(
+        context,
+        run_config={"config": json.dumps(asdict(mine), sort_keys=True)},
+        node_config={"client": name, "state": str(folder.state / "runs")},
+    )

@@ -1,0 +1,113 @@
+"""`fedelta join ...`: the institution's commands."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from .folders import JoinFolder
+
+app = typer.Typer(help="Take part in a federation.", no_args_is_help=True)
+
+Root = Annotated[Path, typer.Argument(metavar="DIR", help="The institution's folder.")]
+
+
+def _folder(root: Path) -> "JoinFolder":
+    """An existing folder; imported here so that `--help` starts at once."""
+    from .folders import JoinFolder
+
+    return JoinFolder.open(root)
+
+
+@app.command()
+def init(
+    root: Root,
+    *,
+    name: Annotated[str, typer.Option(help="Who you are.")] = "institution",
+    data: Annotated[str, typer.Option(help="Your data file.")] = "",
+    invitation: Annotated[
+        Path | None, typer.Option(help="The coordinator's answer, once it is there.")
+    ] = None,
+) -> None:
+    """Make a key and your own file; later, take the coordinator's answer in."""
+    from .keys import fingerprint
+    from .layouts import accept, create
+
+    if invitation is not None:
+        folder = _folder(root)
+        accept(folder, invitation)
+        who = folder.invitation
+        typer.echo(
+            f"you are {who.name} in {who.federation}: `fedelta join check {root}`"
+        )
+        return
+    folder = create(root, name, data)
+    typer.echo(f"send {folder.public} to the coordinator, and nothing else")
+    seen = fingerprint(folder.public.read_text())
+    typer.echo(f"its fingerprint, to compare by telephone: {seen}")
+    typer.echo(f"then write down what you agree to in {folder.root / 'join.toml'}")
+
+
+@app.command()
+def up(root: Root) -> None:
+    """Run the node until told to stop."""
+    from .nodes import port_of
+    from .nodes import up as run
+
+    folder = _folder(root)
+    run(folder, typer.echo, port_of(folder))
+
+
+@app.command()
+def check(root: Root) -> None:
+    """Look whether everything is right: ticks, and crosses with what to do."""
+    from .checks import check as run
+
+    failed = 0
+    for one in run(_folder(root)):
+        typer.echo(f"{'✓' if one.good else '✗'} {one.what}: {one.said}")
+        failed += not one.good
+    if failed:
+        raise typer.Exit(1)
+
+
+@app.command()
+def status(
+    root: Root,
+    *,
+    run: Annotated[str, typer.Option(help="Which run; the newest without it.")] = "",
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Stay, and tell what happens.")
+    ] = False,
+) -> None:
+    """Runs, the verdicts on your contributions, and with -f what happens."""
+    from .reports import line_of, overview, verdicts
+    from .statuses import status as asking
+
+    with asking(_folder(root)) as asked:
+        seen = asked.overview()
+        for text in overview(seen):
+            typer.echo(text)
+        if not seen.runs:
+            return
+        for text in verdicts(asked.verdicts(run)):
+            typer.echo(text)
+        for event in asked.watch(run) if follow else ():
+            typer.echo(line_of(event))
+
+
+@app.command()
+def pull(
+    root: Root,
+    *,
+    run: Annotated[str, typer.Option(help="Which run; the newest without it.")] = "",
+) -> None:
+    """Fetch a run's released model into DIR/models."""
+    from .statuses import status as asking
+
+    folder = _folder(root)
+    with asking(folder) as asked:
+        name = asked.releases(run).run
+        found = asked.pull(folder.models / name, run)
+    typer.echo(f"{len(found)} files are in {folder.models / name}")

@@ -1,0 +1,132 @@
+"""An institution's folder: what is where."""
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from ...protocols.errors import ConfigError
+from . import tables
+from .policies import Policy
+
+POLICY = "join.toml"
+
+
+@dataclass(frozen=True, slots=True)
+class Invitation:
+    """What the coordinator sent back: nothing in it is secret.
+
+    Attributes:
+        federation: its name.
+        name: what this institution is called in it.
+        server: host and port for the node.
+        status: host and port of the status service.
+        authority: the federation's CA certificate (PEM).
+        certificate: this institution's, over its own key (PEM).
+    """
+
+    federation: str
+    name: str
+    server: str
+    status: str
+    authority: str
+    certificate: str
+
+
+@dataclass(frozen=True)
+class JoinFolder:
+    """Paths in an institution's folder.
+
+    Attributes:
+        root: the folder.
+    """
+
+    root: Path
+
+    @classmethod
+    def open(cls, root: Path) -> "JoinFolder":
+        """An existing folder.
+
+        Raises:
+            ConfigError: `fedelta join init` did not make it.
+        """
+        folder = cls(Path(root).absolute())
+        if not (folder.root / POLICY).exists():
+            raise ConfigError(
+                f"{root} is no institution's folder: `fedelta join init {root}`"
+            )
+        return folder
+
+    @cached_property
+    def policy(self) -> Policy:
+        """join.toml, read once.
+
+        Raises:
+            ConfigError: an unknown key or a wrong value.
+        """
+        return tables.read(self.root / POLICY, Policy)
+
+    @cached_property
+    def invitation(self) -> Invitation:
+        """What the coordinator sent.
+
+        Raises:
+            ConfigError: nothing came yet, or it is no invitation.
+        """
+        path = self.root / "invitation.json"
+        if not path.exists():
+            raise ConfigError(
+                f"no invitation is here yet: send {self.public} to the coordinator, "
+                f"then `fedelta join init {self.root} --invitation ANSWER`"
+            )
+        return read_invitation(path)
+
+    @property
+    def private(self) -> Path:
+        """The node's private key."""
+        return self.root / "node.key"
+
+    @property
+    def public(self) -> Path:
+        """The node's public key: what the coordinator gets."""
+        return self.root / "node.pub"
+
+    @property
+    def authority(self) -> Path:
+        """The federation's CA certificate."""
+        return self.root / "ca.pem"
+
+    @property
+    def state(self) -> Path:
+        """What the client keeps between rounds, and what is up."""
+        return self.root / "state"
+
+    @property
+    def logs(self) -> Path:
+        """All logs."""
+        return self.root / "logs"
+
+    @property
+    def flower(self) -> Path:
+        """Flower's home for this node: FLWR_HOME."""
+        return self.root / "flower"
+
+    @property
+    def models(self) -> Path:
+        """Released models."""
+        return self.root / "models"
+
+
+def read_invitation(path: Path) -> Invitation:
+    """Read an invitation's file.
+
+    Raises:
+        ConfigError: it cannot be read or is none.
+    """
+    try:
+        given = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path}: is no invitation ({error})") from error
+    if not isinstance(given, dict):
+        raise ConfigError(f"{path}: is no invitation")
+    return tables.parse(given, Invitation, str(path))

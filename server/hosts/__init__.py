@@ -1,0 +1,1 @@
+"""What a coordinator runs to host a federation: keys, processes, admission, status."""

@@ -1,0 +1,127 @@
+"""`fedelta host ...`: the coordinator's commands."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from .folders import HostFolder
+
+app = typer.Typer(help="Host a federation of institutions.", no_args_is_help=True)
+
+Root = Annotated[Path, typer.Argument(metavar="DIR", help="The host's folder.")]
+At = Annotated[Path, typer.Option("--dir", metavar="DIR", help="The host's folder.")]
+
+
+def _folder(root: Path) -> "HostFolder":
+    """An existing folder; imported here so that `--help` starts at once."""
+    from .folders import HostFolder
+
+    return HostFolder.open(root)
+
+
+@app.command()
+def init(
+    root: Root,
+    *,
+    name: Annotated[str, typer.Option(help="The federation's name.")] = "federation",
+    address: Annotated[
+        list[str] | None,
+        typer.Option(help="A host name or address of this machine; may be repeated."),
+    ] = None,
+    port: Annotated[int, typer.Option(help="HTTPS for nodes.")] = 9443,
+    status_port: Annotated[int, typer.Option(help="gRPC for status.")] = 9444,
+    superlink_port: Annotated[int, typer.Option(help="Flower, on 127.0.0.1.")] = 9391,
+) -> None:
+    """Make keys, certificates, roster and configuration."""
+    from .layouts import Ports, create
+
+    names = address or ["localhost"]
+    folder = create(root, name, names, Ports(port, status_port, superlink_port))
+    typer.echo(
+        f"{folder.root} is made: look at host.toml, then `fedelta host up {root}`"
+    )
+    typer.echo(
+        f"institutions reach it at {names[0]}:{port} and {names[0]}:{status_port}"
+    )
+
+
+@app.command()
+def up(root: Root) -> None:
+    """Run SuperLink, SuperExec, the proxy and the status service until told to stop."""
+    from .hosting import up as run
+
+    run(_folder(root), typer.echo)
+
+
+@app.command()
+def admit(
+    key: Annotated[Path, typer.Argument(metavar="KEY.pub", help="What they sent.")],
+    *,
+    name: Annotated[str, typer.Option(help="What they are called from now on.")],
+    root: At = Path(),
+) -> None:
+    """Let an institution in, and write the invitation to send back."""
+    from ...client.joins.keys import fingerprint
+    from .admissions import admit as run
+
+    invitation = run(_folder(root), key, name)
+    typer.echo(f"{name} is admitted with {fingerprint(key.read_text())}")
+    typer.echo(f"compare that with them by telephone, then send them {invitation}")
+
+
+@app.command()
+def revoke(
+    name: Annotated[str, typer.Argument(help="Whom.")], *, root: At = Path()
+) -> None:
+    """Put an institution out, at once."""
+    from .admissions import revoke as run
+
+    run(_folder(root), name)
+    typer.echo(f"{name} is out: its key opens nothing any more")
+
+
+@app.command("run")
+def start(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG.toml", help="The run.")],
+    *,
+    root: At = Path(),
+    override: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE")
+    ] = None,
+    detach: Annotated[bool, typer.Option(help="Do not wait for its end.")] = False,
+) -> None:
+    """Start a run, or go on with one that was interrupted."""
+    from ..runs import load
+    from ..views import view
+    from . import launches
+
+    folder = _folder(root)
+    asked = launches.hosted(folder, load(config, overrides=override or []))
+    number = launches.start(folder, asked)
+    typer.echo(f"run {number} is started: {folder.root / asked.run.out}")
+    if not detach:
+        with view(quiet=False, errors=False) as seen:
+            summary = launches.follow(folder, asked, number, seen)
+        typer.echo(f"done: model {summary['model_digest']}")
+
+
+@app.command()
+def status(
+    root: Root,
+    *,
+    run: Annotated[str, typer.Option(help="Which run; the newest without it.")] = "",
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Stay, and tell what happens.")
+    ] = False,
+) -> None:
+    """Processes, members and runs, and with -f what happens."""
+    from ...client.joins.reports import line_of, overview
+    from .asking import status as asking
+
+    with asking(_folder(root)) as asked:
+        for text in overview(asked.overview()):
+            typer.echo(text)
+        for event in asked.watch(run) if follow else ():
+            typer.echo(line_of(event))
