@@ -139,6 +139,7 @@ class Recipe:
         by: what groups are made by.
         after: what is done to the merged contribution, in order.
         spaces: where the recipe means what it says.
+        baseless: whether it means something on weights too, not on changes alone.
     """
 
     text: str
@@ -149,6 +150,7 @@ class Recipe:
     by: str = ""
     after: tuple[Transform, ...] = ()
     spaces: tuple[str, ...] = SPACES
+    baseless: bool = False
 
     @property
     def linear(self) -> bool:

@@ -173,10 +173,10 @@ def _planned(
     if chosen.outer is not None:
         raise ConfigError("grouped merges by region, and models on disk have none")
     plain = chosen.linear and not chosen.before and not chosen.reducer.adds
-    if base is None and not plain:
+    if base is None and not plain and not chosen.baseless:
         raise ConfigError(
             f"{chosen.text} merges changes: say what against with a base (--base); "
-            "only fedavg does without"
+            "only fedavg and the spherical means do without"
         )
     shares, unit = _weighed(weights, len(models))
     if chosen.reducer.adds:

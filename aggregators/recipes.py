@@ -8,13 +8,21 @@ from typing import Any
 from ..protocols.errors import ConfigError
 from ..protocols.grammar import bind, parse
 from .base import SPACES, Recipe, Transform
+from .centers import centered_clipping, geometric_median
 from .classics import dare, dare_ties, fedavg, task_arithmetic, ties
+from .contests import cabs, consensus_ta, emr, magmax, sce
 from .depths import lines
 from .grouped import grouped
 from .importances import fisher
 from .magnitudes import breadcrumbs, breadcrumbs_ties, crumbs, della, sample
+from .medians import median, trimmed_mean
+from .presences import localize_and_stitch
+from .ratios import metagpt, model_stock
 from .scopes import trim_vector
+from .selections import bucketing, bulyan, krum, multi_krum, nnm
 from .signs import min_agree, sign_vote
+from .spectra import iso_c, iso_cts, knots, star, truncate, tsv
+from .spheres import karcher, multislerp, nuslerp, slerp
 from .transforms import clip, drop, scale, trim
 
 __all__ = [
@@ -100,6 +108,32 @@ METHODS: dict[str, Method] = {
     "min_agree": Method(min_agree, "mean where enough members agree", "2306.01708"),
     "sign_vote": Method(sign_vote, "mean, damped where signs disagree", "2201.11986"),
     "fisher": Method(fisher, "mean by diagonal Fisher information", "2111.09832"),
+    "localize_and_stitch": Method(localize_and_stitch, "stitched tops", "2408.13656"),
+    "median": Method(median, "median by element", "1803.01498"),
+    "trimmed_mean": Method(trimmed_mean, "mean without extremes", "1803.01498"),
+    "geometric_median": Method(geometric_median, "least distances", "1912.13445"),
+    "centered_clipping": Method(centered_clipping, "clipped pulls", "2012.10333"),
+    "krum": Method(krum, "the member nearest to its neighbours", "1703.02757"),
+    "multi_krum": Method(multi_krum, "mean of the best by Krum", "1703.02757"),
+    "bulyan": Method(bulyan, "Krum's choice, then a trimmed mean", "1802.07927"),
+    "nnm": Method(nnm, "mean of nearest members, then a robust rule", "2302.01772"),
+    "bucketing": Method(bucketing, "means of a few, then a robust rule", "2006.09365"),
+    "slerp": Method(slerp, "along the arc between two", ""),
+    "nuslerp": Method(nuslerp, "the same, placed by two weights", ""),
+    "multislerp": Method(multislerp, "on the sphere around the mean", ""),
+    "karcher": Method(karcher, "mean on the sphere", ""),
+    "model_stock": Method(model_stock, "mean, drawn to the base", "2403.19522"),
+    "metagpt": Method(metagpt, "sum by squared norms", "2406.11385"),
+    "magmax": Method(magmax, "the largest magnitude by element", "2407.06322"),
+    "emr": Method(emr, "elected sign, largest magnitude", "2405.17461"),
+    "sce": Method(sce, "select, calculate, erase", "2408.07990"),
+    "cabs": Method(cabs, "n of m in turn, without overlap", "2503.01874"),
+    "consensus_ta": Method(consensus_ta, "sum where enough need it", "2405.07813"),
+    "tsv": Method(tsv, "decorrelated singular vectors", "2412.00081"),
+    "iso_c": Method(iso_c, "sum with equal singular values", "2502.04959"),
+    "iso_cts": Method(iso_cts, "the same with each one's own", "2502.04959"),
+    "star": Method(star, "truncated spectra, mean", "2502.10339"),
+    "knots": Method(knots, "TIES in a common singular space", "2410.19735"),
     "grouped": Method(grouped, "merge within regions, then between them", ""),
 }
 TRANSFORMS: dict[str, Callable[..., Transform]] = {
@@ -111,6 +145,7 @@ TRANSFORMS: dict[str, Callable[..., Transform]] = {
     "scale": scale,
     "trim": trim,
     "trim_vector": trim_vector,
+    "truncate": truncate,
 }
 
 

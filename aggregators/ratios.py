@@ -1,0 +1,83 @@
+"""Merges whose coefficients follow from the members' norms and angles."""
+
+import numpy as np
+
+from ..protocols.errors import ConfigError
+from .base import Key, Recipe, Reducer
+from .classics import gained
+from .cohorts import SCOPES, Reals, by_grams
+from .rewrites import written
+
+_SINGULAR = 1e-6
+
+
+def toward_base(scope: str) -> Reducer:
+    r"""The plain mean, drawn to the base the more the members disagree.
+
+    .. math:: u = t \, \bar x, \qquad t = \frac{K c}{1 + (K - 1)\, c}, \qquad
+              c = \frac{2}{K (K-1)} \sum_{j<k} \cos(x_j, x_k)
+
+    by tensor or over the whole vector. One member: u = x. Where the denominator
+    vanishes, and where nothing moved, u = 0. Pairs with a zero vector have cosine 0;
+    weights are not used (a member of weight 0 is left out).
+
+    Cost: the statistics pass.
+
+    Source: Jang, Yun, Han, `Model Stock <https://arxiv.org/abs/2403.19522>`_, 2024,
+    equation 8.
+    """
+
+    def weigh(gram: Reals, given: Reals, key: Key) -> Reals:  # noqa: ARG001
+        count = len(gram)
+        if count == 1:
+            return np.ones((1, 1))
+        sizes = np.sqrt(np.diag(gram))
+        product = np.outer(sizes, sizes)
+        cosines = np.divide(gram, product, out=np.zeros_like(gram), where=product > 0)
+        mean = float(cosines[np.triu_indices(count, 1)].mean())
+        below = 1 + (count - 1) * mean
+        t = count * mean / below if abs(below) >= _SINGULAR else 0.0
+        return np.full((1, count), t / count)
+
+    return by_grams(f"toward_base({scope})", weigh, scope)
+
+
+def by_norm(scope: str) -> Reducer:
+    r"""A sum, each member by its share of the squared norms.
+
+    .. math:: u = \sum_k \lambda_k x_k, \qquad
+              \lambda_k = \frac{\|x_k\|^2}{\sum_j \|x_j\|^2}
+
+    over the whole vector (MetaGPT) or by tensor. Weights are not used (a member of
+    weight 0 is left out); where nothing moved, u = 0.
+
+    Cost: the statistics pass.
+
+    Source: Zhou et al., `MetaGPT: Merging Large Language Models Using Model Exclusive
+    Task Arithmetic <https://arxiv.org/abs/2406.11385>`_, 2024, equation 12.
+    """
+
+    def weigh(gram: Reals, given: Reals, key: Key) -> Reals:  # noqa: ARG001
+        squares = np.diag(gram)
+        total = float(squares.sum())
+        return (squares / total if total else np.zeros_like(squares))[np.newaxis]
+
+    return by_grams(f"by_norm({scope})", weigh, scope)
+
+
+def model_stock(scope: str = "tensor", gain: float = 1.0) -> Recipe:
+    """The mean, drawn to the base by the angles between members (see `toward_base`)."""
+    text = written("model_stock", scope=scope, gain=gain)
+    return Recipe(text, (), toward_base(_scoped(scope, "model_stock")), gained(gain))
+
+
+def metagpt(scope: str = "vector", gain: float = 1.0) -> Recipe:
+    """A sum by squared norms (see `by_norm`)."""
+    text = written("metagpt", scope=scope, gain=gain)
+    return Recipe(text, (), by_norm(_scoped(scope, "metagpt")), gained(gain))
+
+
+def _scoped(scope: str, what: str) -> str:
+    if scope not in SCOPES:
+        raise ConfigError(f"{what}: scope is {scope!r}, allowed: tensor, vector")
+    return scope

@@ -1,0 +1,214 @@
+"""Merges of singular values and directions, matrix by matrix.
+
+What has fewer than two axes is averaged by weight; more axes are flattened behind the
+first. SVDs run on one thread in float64 on the dense matrix: the cohort's matrices must
+fit in memory, one weight at a time. Weights are not used within a matrix (a member of
+weight 0 is left out).
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from ..protocols.errors import ConfigError
+from ..protocols.vectors import Floats
+from .base import Key, Recipe, Reducer, Transform
+from .classics import gained
+from .cohorts import Reals, by_tensors
+from .factors import one_thread
+from .rewrites import rewriting, written
+from .sums import weighted_mean
+from .transforms import fraction
+
+Rule = Callable[[Reals], Reals]  # [K, out, in] -> [out, in]
+
+
+def by_matrices(text: str, rule: Rule) -> Reducer:
+    """A rule over matrices, a weighted mean for everything else."""
+
+    def apply(name: str, values: Reals, shares: Reals) -> Reals:  # noqa: ARG001
+        if values.ndim < 3 or not values.size:  # noqa: PLR2004
+            mean: Reals = np.tensordot(shares / shares.sum(), values, 1)
+            return mean
+        flat = values.reshape(*values.shape[:2], -1)
+        with one_thread():
+            return rule(flat).reshape(values.shape[1:])
+
+    return by_tensors(text, apply)
+
+
+def parts(matrix: Reals) -> tuple[Reals, Reals, Reals]:
+    """Its singular vectors and values: U [out, r], s [r], V^T [r, in]."""
+    u, s, vt = np.linalg.svd(matrix, full_matrices=False)
+    return u, s, vt
+
+
+def nearest(matrix: Reals) -> Reals:
+    """The matrix with orthonormal columns (or rows) that is nearest to it."""
+    u, _, vt = parts(matrix)
+    polar: Reals = u @ vt
+    return polar
+
+
+def singular_vectors(share: float) -> Reducer:
+    r"""Keep each member's first singular vectors, decorrelate them across members.
+
+    .. math:: U = [U_1 .. U_K],\; S = \mathrm{diag}(S_1, .., S_K),\; V = [V_1 .. V_K],
+              \qquad u = U_\perp S V_\perp^T
+
+    with the first ``max(1, int(share r))`` of r triplets each, and U_perp, V_perp the
+    nearest orthonormal ones (polar factors).
+
+    Args:
+        share: of each member's triplets; 0: 1 / K.
+
+    Source: Gargiulo et al., `Task Singular Vectors
+    <https://arxiv.org/abs/2412.00081>`_, 2025, algorithm 1.
+    """
+
+    def rule(values: Reals) -> Reals:
+        rank = min(values.shape[1:])
+        count = max(1, int(rank * (share or 1 / len(values))))
+        held = [parts(one) for one in values]
+        left = np.concatenate([u[:, :count] for u, _, _ in held], axis=1)
+        middle = np.concatenate([s[:count] for _, s, _ in held])
+        right = np.concatenate([vt[:count] for _, _, vt in held], axis=0)
+        out: Reals = (nearest(left) * middle) @ nearest(right)
+        return out
+
+    return by_matrices(f"singular_vectors({share!r})", rule)
+
+
+def isotropic(common: float) -> Reducer:
+    r"""The sum, all its singular values replaced by their mean.
+
+    .. math:: \sum_k x_k = U S V^T, \qquad u = \bar s\, U V^T
+
+    With `common` below 1 (Iso-CTS) only the first ``round(common r)`` directions of the
+    sum stay; each member adds the first ``int((r - c) / K)`` directions of what it has
+    outside them, all are made orthonormal (polar factors) and share the mean of their
+    singular values.
+
+    Source: Marczak et al., `No Task Left Behind
+    <https://arxiv.org/abs/2502.04959>`_, 2025, algorithms 1 and 2.
+    """
+
+    def rule(values: Reals) -> Reals:
+        u, s, vt = parts(values.sum(0))
+        if common == 1:
+            out: Reals = s.mean() * (u @ vt)
+            return out
+        rank = len(s)
+        own = int((rank - round(common * rank)) / len(values))
+        first = rank - own * len(values)
+        lefts, sizes, rights = [u[:, :first]], [s[:first]], [vt[:first]]
+        for one in values:
+            rest = one - u[:, :first] @ (u[:, :first].T @ one)
+            a, b, c = parts(rest)
+            lefts.append(a[:, :own])
+            sizes.append(b[:own])
+            rights.append(c[:own])
+        left = nearest(np.concatenate(lefts, axis=1))
+        right = nearest(np.concatenate(rights, axis=0))
+        out = np.concatenate(sizes).mean() * (left @ right)
+        return out
+
+    return by_matrices(f"isotropic({common!r})", rule)
+
+
+def aligned(density: float) -> Reducer:
+    r"""TIES in one space for all: members side by side, their SVD, merged right halves.
+
+    .. math:: [x_1 .. x_K] = U S [V_1^T .. V_K^T], \qquad
+              u = U S \cdot \mathrm{ties}(V_1^T, .., V_K^T)
+
+    Equal weights; the trim keeps ``ceil(density n)`` of each right half.
+
+    Source: Stoica et al., `Model merging with SVD to tie the KnOTS
+    <https://arxiv.org/abs/2410.19735>`_, 2025, section 4.
+    """
+    fraction(density, "knots")
+
+    def rule(values: Reals) -> Reals:
+        count, _, width = values.shape
+        u, s, vt = parts(np.concatenate(list(values), axis=1))
+        halves = vt.reshape(len(s), count, width).transpose(1, 0, 2)
+        kept = halves * np.array([_largest(one, density) for one in halves])
+        sign = np.sign(kept.sum(0))
+        agree = (np.sign(kept) == sign) & (kept != 0)
+        merged = (kept * agree).sum(0) / np.maximum(agree.sum(0), 1)
+        out: Reals = (u * s) @ merged
+        return out
+
+    return by_matrices(f"aligned({density!r})", rule)
+
+
+def _largest(value: Reals, density: float) -> Reals:
+    mask = np.zeros(value.size)
+    count = int(np.ceil(density * value.size))
+    mask[np.argsort(-np.abs(value.reshape(-1)), kind="stable")[:count]] = 1
+    return mask.reshape(value.shape)
+
+
+def truncate(energy: float = 0.4) -> Transform:
+    r"""Keep the first singular values that hold a share of their sum, and rescale.
+
+    .. math:: y = \frac{\sum_i s_i}{\sum_{i \le r} s_i}
+              \sum_{i \le r} s_i u_i v_i^T, \qquad
+              r = \min\Big\{r : \sum_{i \le r} s_i \ge \eta \sum_i s_i\Big\}
+
+    by matrix; what has fewer than two axes stays.
+
+    Source: Lee et al., `STAR: Spectral Truncation and Rescale
+    <https://arxiv.org/abs/2502.10339>`_, 2025, section 3.
+
+    Raises:
+        ConfigError: a share outside (0, 1].
+    """
+    fraction(energy, "truncate")
+
+    def make(name: str, value: Floats, key: Key) -> Floats:  # noqa: ARG001
+        if value.ndim < 2 or not value.any():  # noqa: PLR2004
+            return value
+        with one_thread():
+            u, s, vt = parts(value.reshape(len(value), -1).astype(np.float64))
+            reached = np.cumsum(s) >= energy * s.sum() * (1 - 2.0**-50)
+            rank = int(np.argmax(reached)) + 1
+            factor = s.sum() / s[:rank].sum()
+            made: Reals = factor * (u[:, :rank] * s[:rank]) @ vt[:rank]
+        return made.reshape(value.shape).astype(np.float32)
+
+    return rewriting(written("truncate", energy=energy), make)
+
+
+def tsv(share: float = 0.0, gain: float = 1.0) -> Recipe:
+    """Task singular vectors, decorrelated (see `singular_vectors`)."""
+    if share:
+        fraction(share, "tsv")
+    text = written("tsv", share=share, gain=gain)
+    return Recipe(text, (), singular_vectors(share), gained(gain))
+
+
+def iso_c(gain: float = 1.0) -> Recipe:
+    """The sum with one singular value throughout (see `isotropic`)."""
+    return Recipe(written("iso_c", gain=gain), (), isotropic(1.0), gained(gain))
+
+
+def iso_cts(common: float = 0.8, gain: float = 1.0) -> Recipe:
+    """The same with room for what is each member's own (see `isotropic`)."""
+    if not 0 <= common < 1:
+        raise ConfigError(f"iso_cts: common is {common}, allowed: 0 to below 1")
+    text = written("iso_cts", common=common, gain=gain)
+    return Recipe(text, (), isotropic(common), gained(gain))
+
+
+def star(energy: float = 0.4, gain: float = 1.0) -> Recipe:
+    """Truncate each member's spectrum, rescale, average (see `truncate`)."""
+    text = written("star", energy=energy, gain=gain)
+    return Recipe(text, (truncate(energy),), weighted_mean(), gained(gain))
+
+
+def knots(density: float = 0.3, gain: float = 1.0) -> Recipe:
+    """TIES in the singular space of all members (see `aligned`)."""
+    text = written("knots", density=density, gain=gain)
+    return Recipe(text, (), aligned(density), gained(gain))
