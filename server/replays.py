@@ -1,0 +1,287 @@
+"""A run's sealed replies merged again, by other recipes, and judged: no training.
+
+What clients sent in round t they trained from the run's own version t - 1. So a
+replay takes each round by itself: the model before it is the recorded one, and only
+this round's merge is another. A run of one round is replayed whole. Later rounds are
+never stacked on replayed ones: nobody trained from those. Nothing is carried from
+round to round (what an earlier merge or the way down cut off, a server optimiser's
+momentum), with the run's own recipe neither, so that all recipes stand alike.
+"""
+
+import re
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from ..aggregators.recipes import SPACES, properties, recipe
+from ..protocols import metrics
+from ..protocols.errors import ConfigError
+from ..protocols.settings import Config
+from . import environments, evaluation, files
+from .admission import Rules
+from .arrivals import Arrivals
+from .recordings import CONFIG, SUMMARY, Recording, bring
+from .records import Listener, Record
+from .releases import read_update, release, rules_of
+from .rosters import Member
+from .sessions import Session
+from .versions import Update
+
+if TYPE_CHECKING:
+    from ..client.models import Base
+
+FOLDER = "replays"
+NOTE = (
+    "each round is merged on the recorded model before it; nothing is carried from "
+    "one round to the next"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """One way to merge a run's replies again.
+
+    Attributes:
+        recipe: the recipe's text.
+        space: the space that it merges in.
+    """
+
+    recipe: str
+    space: str
+
+    @classmethod
+    def read(cls, text: str, space: str) -> "Variant":
+        """Read ``RECIPE`` or ``RECIPE @ SPACE``.
+
+        Args:
+            text: such as "ties(density=0.2)" or "fedavg @ factors".
+            space: the run's, where the text names none.
+
+        Raises:
+            ConfigError: no such recipe or space, or they do not go together.
+
+        Example:
+            >>> Variant.read("fedavg @ factors", "product").name
+            'fedavg-factors'
+        """
+        head, at, tail = text.rpartition("@")
+        chosen = (head if at else tail).strip()
+        where = tail.strip() if at else space
+        if where not in SPACES:
+            raise ConfigError(
+                f"--recipe {text!r}: after @ stands a space: {', '.join(SPACES)}"
+            )
+        properties(recipe(chosen), where)
+        return cls(chosen, where)
+
+    @property
+    def name(self) -> str:
+        """As a folder is called."""
+        words = re.findall(r"[A-Za-z0-9_.]+", self.recipe)
+        return "-".join([*words, *([] if self.space == "product" else [self.space])])
+
+    def of(self, config: Config, out: Path) -> Config:
+        """A run's settings, merged this way."""
+        return replace(
+            config,
+            run=replace(config.run, name=self.name, out=str(out)),
+            merge=replace(config.merge, recipe=self.recipe, server_optimizer=""),
+            lora=replace(config.lora, space=cast("Any", self.space)),
+        )
+
+
+@dataclass(slots=True)
+class Player:
+    """A recording with its base models, one a space, and its own updates.
+
+    Attributes:
+        tape: the recording.
+        rounds: which rounds are merged again.
+        bases: base models by space.
+        updates: the run's own updates, oldest first.
+    """
+
+    tape: Recording
+    rounds: Sequence[int]
+    bases: "dict[str, Base]" = field(default_factory=dict)
+    updates: list[Update] = field(default_factory=list)
+
+    def base(self, config: Config) -> "Base":
+        """The base model in a space; loaded once."""
+        from ..client.models import load_base
+
+        space = config.lora.space
+        if space not in self.bases:
+            self.bases[space] = load_base(config, self.tape.task.labels)
+        return self.bases[space]
+
+
+def replay(
+    folder: Path,
+    recipes: Sequence[str],
+    *,
+    rounds: Sequence[int] = (),
+    listeners: Sequence[Listener] = (),
+) -> list[dict[str, Any]]:
+    """Merge a finished run's replies again by other recipes, and judge each.
+
+    Args:
+        folder: the run's; each replay goes to ``replays/NAME`` in it.
+        recipes: texts, ``RECIPE`` or ``RECIPE @ SPACE``.
+        rounds: which; none: all whose replies are kept.
+        listeners: called with every line of every replay's record.
+
+    Returns:
+        What is in each replay's ``summary.json``, in the order of `recipes`.
+
+    Raises:
+        ConfigError: no finished run, no such recipe or round, or no replies are kept.
+        CheckpointError: what is on disk is not what the run merged.
+        RoundError: a recipe's result cannot be used.
+    """
+    environments.prepare()
+    tape = Recording.read(Path(folder))
+    variants = [Variant.read(text, tape.config.lora.space) for text in recipes]
+    names = [one.name for one in variants]
+    if not names or len(set(names)) < len(names):
+        raise ConfigError("give at least one recipe, and each of them once")
+    kept = tape.complete()
+    if missing := sorted(set(rounds) - set(kept)):
+        raise ConfigError(f"the replies of round {missing[0]} are not kept: {kept}")
+    player = Player(tape, sorted(rounds) or kept)
+    tape.journal.hold()
+    try:
+        return [_variant(player, one, listeners) for one in variants]
+    finally:
+        tape.journal.release()
+
+
+def _variant(
+    player: Player, variant: Variant, listeners: Sequence[Listener]
+) -> dict[str, Any]:
+    tape = player.tape
+    out = tape.folder / FOLDER / variant.name
+    config = variant.of(tape.config, out)
+    out.mkdir(parents=True, exist_ok=True)
+    (out / SUMMARY).unlink(missing_ok=True)
+    files.write_json(out / CONFIG, asdict(config))
+    with closing(Record(out / "record.jsonl", listeners=listeners)) as record:
+        _recorded(player, record)
+        session = tape.session(player.base(config), config, record)
+        _introduce(session, tape)
+        for number in player.rounds:
+            _round(player, session, number)
+        summary = _summary(player, session, variant)
+        record.commit()
+    files.write_json(out / SUMMARY, summary)
+    return summary
+
+
+def _recorded(player: Player, record: Record) -> None:
+    """Read the run's own updates, once."""
+    if player.updates:
+        return
+    tape = player.tape
+    session = tape.session(player.base(tape.config), tape.config, record)
+    bring(session, ())
+    for version, digest in enumerate(tape.last["updates"], 1):
+        session.model.add(read_update(session, version, digest))
+    player.updates.extend(session.model.updates)
+
+
+def _introduce(session: Session, tape: Recording) -> None:
+    config, task = session.config, session.task
+    session.record.add(
+        "run",
+        run=session.run,
+        name=config.run.name,
+        seed=config.run.seed,
+        rounds=config.run.rounds,
+        recipe=config.merge.recipe,
+        space=config.lora.space,
+        replay=True,
+        clients=list(task.clients),
+        parameters=session.base.layout(config).size,
+        base=tape.manifests[0]["base"],
+        environment=environments.describe(),
+    )
+    first = tape.manifests[0]["metrics"].get("0")
+    if first:
+        session.metrics[0] = dict(first)
+        session.record.add("evaluation", round=0, metrics=first)
+
+
+def _round(player: Player, session: Session, number: int) -> None:
+    """One round: the recorded model, the sealed replies, another merge."""
+    tape, record = player.tape, session.record
+    bring(session, player.updates[: number - 1])
+    session.states = {}
+    asked = [session.roster[name] for name in tape.manifests[number]["accepted"]]
+    arrivals = Arrivals(
+        number, asked, _rules(session, tape, number, asked), tape.journal, record
+    )
+    before = record.seconds
+    made = release(session, arrivals)
+    merged = record.seconds
+    session.model.add(made.update)
+    session.base.fold(made.update.tensors, made.update.digest)
+    session.metrics[number] = found = _judged(session)
+    phases = {"merge": merged - before, "evaluation": record.seconds - merged}
+    phases = {name: round(one, 3) for name, one in phases.items()}
+    record.add("round", round=number, phases=phases, merge=dict(made.report))
+    record.add("diagnostics", round=number, **made.diagnostics)
+    record.add("evaluation", round=number, metrics=found)
+
+
+def _rules(
+    session: Session, tape: Recording, number: int, asked: Sequence[Member]
+) -> dict[str, Rules]:
+    """What replies are held to: the run's own settings."""
+    merging, session.config = session.config, tape.config
+    try:
+        return {one.name: rules_of(session, one.name, number) for one in asked}
+    finally:
+        session.config = merging
+
+
+def _judged(session: Session) -> dict[str, float]:
+    """On the global test set; where there is none, on all clients' validation data."""
+    from ..client.evaluation import evaluate
+
+    if len(session.task.test):
+        return evaluation.on_server(session)
+    parts = (session.task.split(name)[1] for name in session.task.clients)
+    found = [evaluate(session.base, one, session.config) for one in parts if len(one)]
+    if not found:
+        raise ConfigError("nothing to judge by: neither data.test nor data.validation")
+    return metrics.merge(found)
+
+
+def _summary(player: Player, session: Session, variant: Variant) -> dict[str, Any]:
+    tape = player.tape
+    recorded = tape.summary["metrics"]
+    compared = {key: recorded[key] for key in ("local", "central") if key in recorded}
+    return {
+        "name": session.config.run.name,
+        "run": session.run,
+        "recipe": variant.recipe,
+        "space": variant.space,
+        "seed": session.config.run.seed,
+        "rounds": session.config.run.rounds,
+        "clients": len(session.roster),
+        "replay": {"of": tape.config.run.name, "rounds": list(player.rounds)}
+        | {"note": NOTE},
+        "metrics": {
+            "base": session.metrics.get(0, {}),
+            "final": session.metrics[player.rounds[-1]],
+            "rounds": {str(n): session.metrics[n] for n in player.rounds},
+            **compared,
+        },
+        "bytes": dict(tape.summary["bytes"]),
+        "refused": {},
+        "seconds": round(session.record.seconds, 3),
+        "model_digest": session.model.digest,
+        "environment": environments.describe(),
+    }
