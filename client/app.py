@@ -97,7 +97,7 @@ def evaluate(message: Message, context: Context) -> RecordDict:
 def query(message: Message, context: Context) -> RecordDict:  # noqa: ARG001  Flower's
     """Who is here, with how much, on what."""
     session, name = _session(context), _name(context)
-    layout = session.base.layout(session.config)
+    layout = session.base.layout(session.config.of(name))
     own, held = session.task.split(name)
     return messages.metrics_content(
         {

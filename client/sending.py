@@ -4,12 +4,14 @@ from pathlib import Path
 
 import numpy as np
 
+from ..aggregators.base import Key
+from ..aggregators.recipes import recipe
 from ..protocols.codec import Context, Header, decode, encode
 from ..protocols.errors import BoundsError
 from ..protocols.plans import RoundPlan
 from ..protocols.refusals import Refusal
 from ..protocols.settings import Config
-from ..protocols.vectors import Floats, Layout, TaskVector
+from ..protocols.vectors import Contribution, Floats, Layout, TaskVector
 from ..protocols.wires import wire
 from .stores import Feedback, carried
 
@@ -21,7 +23,11 @@ def feeds_back(plan: RoundPlan, config: Config) -> bool:
     where values are rescaled to be right on average.
     """
     seeded = wire(plan.wire).places == "seeded"
-    return plan.feedback and config.lora.init == "run" and not seeded
+    dropped = plan.before == "client" and any(
+        one.text.startswith("drop") for one in recipe(plan.recipe).before
+    )
+    lasting = config.train.mode == "full" or config.lora.init == "run"
+    return plan.feedback and lasting and not (seeded or dropped)
 
 
 def reply(
@@ -54,12 +60,25 @@ def reply(
     keeps = feeds_back(plan, config)
     store = Feedback(folder, plan, base)
     whole = carried(change, store.committed(plan.accepted)) if keeps else change
-    layout = Layout.of({name: value.shape for name, value in whole.items()})
-    data = encode(TaskVector(layout, whole), plan.wire, header(plan, config, weight))
+    vector = TaskVector.of(whole)
+    before = prepared(vector, plan)
+    data = encode(before, plan.wire, header(plan, config, weight))
     if keeps:
-        sent = _decoded(data, layout, plan, weight)
+        sent = _decoded(data, vector.layout, plan, weight)
         store.keep(plan.round, {name: whole[name] - sent[name] for name in whole})
     return data
+
+
+def prepared(vector: Contribution, plan: RoundPlan) -> Contribution:
+    """A change as the recipe's own transforms leave it, where the client applies them.
+
+    What they take away is part of the residual, like what the format takes away.
+    """
+    if plan.before == "client":
+        key = Key(plan.run, plan.round, plan.client)
+        for transform in recipe(plan.recipe).before:
+            vector = transform.apply(vector, key)
+    return vector
 
 
 def header(plan: RoundPlan, config: Config, weight: int) -> Header:

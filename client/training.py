@@ -160,12 +160,19 @@ def checkpointed(body: "nn.Module", settings: Train) -> Iterator[None]:
     model: Any = body
     if not getattr(model, "supports_gradient_checkpointing", False):
         raise ConfigError("train.checkpointing: this model does not support it")
-    model.gradient_checkpointing_enable({"use_reentrant": False})
+    _switch(model, "enable", {"use_reentrant": False})
     try:
         for layer in model.modules():
             if hasattr(layer, "gradient_checkpointing"):
                 layer.training = True
         yield
     finally:
-        model.gradient_checkpointing_disable()
+        _switch(model, "disable")
         model.eval()
+
+
+def _switch(model: Any, what: str, *arguments: Any) -> None:
+    """Call a model's switch by the name that this version of transformers has."""
+    found = getattr(model, f"activation_checkpointing_{what}", None)
+    switch = found or getattr(model, f"gradient_checkpointing_{what}")
+    switch(*arguments)

@@ -1,8 +1,8 @@
 """A tiny real federation: a model folder, a labelled file and a configuration.
 
-The model is a two-layer BERT of 32 dimensions over bytes, made here and saved as an
-ordinary Hugging Face folder, so that whatever reads folders reads it. The data is
-learnable: every class has words of its own.
+The models are a two-layer BERT and a two-layer Llama of 32 dimensions over bytes, made
+here and saved as ordinary Hugging Face folders, so that whatever reads folders reads
+them. The data is learnable: every class has words of its own.
 """
 
 import json
@@ -41,6 +41,57 @@ def model(folder: Path) -> Path:
         BertModel(config).save_pretrained(target)
     ByT5Tokenizer(extra_ids=0).save_pretrained(target)
     return target
+
+
+CHAT = (
+    "{% for message in messages %}<{{ message['role'] }}>{{ message['content'] }}</>"
+    "{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}"
+)
+
+
+def lm(folder: Path) -> Path:
+    """Save a tiny causal LM (27k parameters) with a tokenizer that can chat."""
+    import torch
+    from transformers import ByT5Tokenizer, LlamaConfig, LlamaForCausalLM
+
+    target = Path(folder) / "lm"
+    if target.exists():
+        return target
+    config = LlamaConfig(
+        vocab_size=259,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        max_position_embeddings=128,
+        bos_token_id=None,
+        eos_token_id=1,
+        pad_token_id=0,
+        initializer_range=0.2,  # else adapters find nothing to work with
+        tie_word_embeddings=True,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        LlamaForCausalLM(config).save_pretrained(target)
+    tokenizer = ByT5Tokenizer(extra_ids=0)
+    tokenizer.chat_template = CHAT
+    tokenizer.save_pretrained(target)
+    return target
+
+
+def lm_config(folder: Path, **overrides: Any) -> Config:
+    """A run of the tiny LM on the tiny texts, a client a class, judged by class."""
+    given: dict[str, dict[str, Any]] = {
+        "model": {"id": str(lm(folder)), "task": "causal-lm"},
+        "data": {"partition": "column:label"},
+        "train": {"max_length": 48},
+        "lora": {"targets": ("all-linear",), "rank": 4, "alpha": 8.0},
+        "eval": {"metric": "perplexity"},
+    }
+    for table, keys in overrides.items():
+        given[table] = given.get(table, {}) | dict(keys) if table != "clients" else keys
+    return config(folder, **given)
 
 
 def rows(examples: int, classes: int, seed: int = 0) -> list[dict[str, str]]:
