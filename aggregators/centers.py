@@ -1,8 +1,9 @@
 """Robust means that walk: the geometric median and centred clipping.
 
 Both stay within the span of the members (and 0), so they are computed on the Gram
-matrix of the whole vector alone. Weights are used, as in the papers; what a member
-left out counts as 0.
+matrix of the whole vector alone. Everybody counts once, unless told that weights are
+to be believed; a member of weight 0 is left out, and what a member left out counts as
+0.
 """
 
 import math
@@ -22,7 +23,7 @@ def norms_from(gram: Reals, center: Reals) -> Reals:
     return np.sqrt(np.maximum(squares, 0.0))
 
 
-def weiszfeld(steps: int, smoothing: float) -> Reducer:
+def weiszfeld(steps: int, smoothing: float, *, weighted: bool) -> Reducer:
     r"""The smoothed geometric median by Weiszfeld's iteration, from the weighted mean.
 
     .. math:: v \leftarrow \frac{\sum_k \beta_k x_k}{\sum_k \beta_k}, \qquad
@@ -32,6 +33,7 @@ def weiszfeld(steps: int, smoothing: float) -> Reducer:
 
     Args:
         steps: at most so many.
+        weighted: use the members' weights w_k; else all are 1.
         smoothing: nu, relative to the members' root mean square norm.
 
     Cost: the statistics pass; the iteration is on K numbers.
@@ -41,6 +43,7 @@ def weiszfeld(steps: int, smoothing: float) -> Reducer:
     """
 
     def weigh(gram: Reals, given: Reals, key: Key) -> Reals:  # noqa: ARG001
+        given = given if weighted else np.ones_like(given)
         center = given / given.sum()
         nu = smoothing * math.sqrt(max(float(np.diag(gram).mean()), 0.0))
         for _ in range(steps):
@@ -54,13 +57,13 @@ def weiszfeld(steps: int, smoothing: float) -> Reducer:
         out: Reals = center[np.newaxis]
         return out
 
-    return by_grams(f"weiszfeld({steps}, {smoothing!r})", weigh)
+    return by_grams(f"weiszfeld({steps}, {smoothing!r}, {weighted})", weigh)
 
 
 _STILL = 1e-12
 
 
-def clipped_center(radius: float, steps: int) -> Reducer:
+def clipped_center(radius: float, steps: int, *, weighted: bool) -> Reducer:
     r"""The mean of what lies around a centre, each pull clipped, from 0 on.
 
     .. math:: v \leftarrow v + \sum_k \frac{w_k}{W} (x_k - v)
@@ -69,6 +72,7 @@ def clipped_center(radius: float, steps: int) -> Reducer:
     Args:
         radius: tau; 0: the median of the members' norms.
         steps: how many.
+        weighted: use the members' weights w_k; else all are 1.
 
     Cost: the statistics pass; the iteration is on K numbers.
 
@@ -78,6 +82,7 @@ def clipped_center(radius: float, steps: int) -> Reducer:
     """
 
     def weigh(gram: Reals, given: Reals, key: Key) -> Reals:  # noqa: ARG001
+        given = given if weighted else np.ones_like(given)
         weights = given / given.sum()
         center = np.zeros(len(gram))
         tau = radius or float(np.median(np.sqrt(np.diag(gram))))
@@ -88,11 +93,15 @@ def clipped_center(radius: float, steps: int) -> Reducer:
             center = center * (1 - pull.sum()) + pull
         return center[np.newaxis]
 
-    return by_grams(f"clipped_center({radius!r}, {steps})", weigh)
+    return by_grams(f"clipped_center({radius!r}, {steps}, {weighted})", weigh)
 
 
 def geometric_median(
-    steps: int = 100, smoothing: float = 1e-6, gain: float = 1.0
+    steps: int = 100,
+    smoothing: float = 1e-6,
+    gain: float = 1.0,
+    *,
+    weighted: bool = False,
 ) -> Recipe:
     """The point with the least sum of distances (see `weiszfeld`).
 
@@ -104,11 +113,16 @@ def geometric_median(
             f"geometric_median: steps {steps}, smoothing {smoothing}, allowed: steps "
             "from 1, smoothing from 0"
         )
-    text = written("geometric_median", steps=steps, smoothing=smoothing, gain=gain)
-    return Recipe(text, (), weiszfeld(steps, smoothing), gained(gain))
+    more = {"weighted": True} if weighted else {}
+    knobs = {"steps": steps, "smoothing": smoothing, "gain": gain}
+    reducer = weiszfeld(steps, smoothing, weighted=weighted)
+    text = written("geometric_median", **knobs, **more)
+    return Recipe(text, (), reducer, gained(gain))
 
 
-def centered_clipping(radius: float = 0.0, steps: int = 3, gain: float = 1.0) -> Recipe:
+def centered_clipping(
+    radius: float = 0.0, steps: int = 3, gain: float = 1.0, *, weighted: bool = False
+) -> Recipe:
     """The mean, every pull clipped to a radius (see `clipped_center`).
 
     Raises:
@@ -119,5 +133,8 @@ def centered_clipping(radius: float = 0.0, steps: int = 3, gain: float = 1.0) ->
             f"centered_clipping: radius {radius}, steps {steps}, allowed: radius from "
             "0 (0: the median norm), steps from 1"
         )
-    text = written("centered_clipping", radius=radius, steps=steps, gain=gain)
-    return Recipe(text, (), clipped_center(radius, steps), gained(gain))
+    more = {"weighted": True} if weighted else {}
+    knobs = {"radius": radius, "steps": steps, "gain": gain}
+    reducer = clipped_center(radius, steps, weighted=weighted)
+    text = written("centered_clipping", **knobs, **more)
+    return Recipe(text, (), reducer, gained(gain))

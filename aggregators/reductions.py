@@ -104,7 +104,9 @@ def reduction(
     if not held:
         raise QuorumError("no reply counts for anything")
     made = recipe.reducer.cohort(held, key)
-    return finished(recipe, scaled(made, recipe.gain), key)
+    if recipe.gain != 1:
+        made = scaled(made, recipe.gain)
+    return finished(recipe, made, key)
 
 
 def finished(recipe: Recipe, merged: Contribution, key: Key) -> Contribution:

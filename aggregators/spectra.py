@@ -96,8 +96,8 @@ def isotropic(common: float) -> Reducer:
     def rule(values: Reals) -> Reals:
         u, s, vt = parts(values.sum(0))
         if common == 1:
-            out: Reals = s.mean() * (u @ vt)
-            return out
+            even: Reals = s.mean() * (u @ vt)
+            return even
         rank = len(s)
         own = int((rank - round(common * rank)) / len(values))
         first = rank - own * len(values)
@@ -110,7 +110,7 @@ def isotropic(common: float) -> Reducer:
             rights.append(c[:own])
         left = nearest(np.concatenate(lefts, axis=1))
         right = nearest(np.concatenate(rights, axis=0))
-        out = np.concatenate(sizes).mean() * (left @ right)
+        out: Reals = np.concatenate(sizes).mean() * (left @ right)
         return out
 
     return by_matrices(f"isotropic({common!r})", rule)

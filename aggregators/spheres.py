@@ -65,21 +65,21 @@ def along_arc(t: float | None, scope: str, near: float) -> Reducer:
         return float(given[1] / given.sum()) if t is None else t
 
     def weigh(gram: Reals, given: Reals, key: Key) -> Reals:  # noqa: ARG001
-        length = math.sqrt(gram[0, 0] * gram[1, 1]) if len(gram) > 1 else 0.0
         way = share(given)
-        cosine = gram[0, 1] / length if length else math.inf
-        return np.array([arc(min(max(cosine, -1), 1), way, near if length else -1)])
+        both = math.sqrt(gram[0, 0] * gram[1, 1])
+        cosine = min(max(gram[0, 1] / both, -1.0), 1.0) if both else 1.0
+        return np.array([arc(cosine, way, near)])
 
     def by_axis(name: str, values: Reals, given: Reals) -> Reals:  # noqa: ARG001
         way = share(given)
         axis = 0 if scope == "columns" else -1
         first, second = values
         inner = (first * second).sum(axis, keepdims=True)
-        lengths = np.sqrt((values**2).sum(axis, keepdims=True))
-        length = lengths[0] * lengths[1]
-        cosine = np.divide(inner, length, out=np.ones_like(inner), where=length > 0)
-        both = [arc(float(one), way, near) for one in np.clip(cosine, -1, 1).flat]
-        parts = np.array(both).reshape(*cosine.shape, 2)
+        squares = [(one**2).sum(axis, keepdims=True) for one in values]
+        both = np.sqrt(squares[0] * squares[1])
+        cosine = np.divide(inner, both, out=np.ones_like(inner), where=both > 0)
+        arcs = [arc(float(one), way, near) for one in np.clip(cosine, -1, 1).flat]
+        parts = np.array(arcs).reshape(*cosine.shape, 2)
         turned: Reals = parts[..., 0] * first + parts[..., 1] * second
         return turned
 
@@ -114,15 +114,15 @@ def around_mean(scope: str) -> Reducer:
         mean = weights / (sizes + _TINY)
         size = length(mean, gram)
         if size < _TINY:
-            out: Reals = weights[np.newaxis]
-            return out
+            straight: Reals = weights.reshape(1, -1)
+            return straight
         mean = mean / size
         dots = (gram @ mean) / (sizes + _TINY)
         tangent = weights / (sizes + _TINY) - float(weights @ dots) * mean
         turn = length(tangent, gram) + _TINY
         turned = mean * math.cos(turn) + tangent * (math.sin(turn) / turn)
-        out = (turned * float(weights @ sizes))[np.newaxis]
-        return out
+        out: Reals = turned * float(weights @ sizes)
+        return out.reshape(1, -1)
 
     return by_grams(f"around_mean({scope})", weigh, scope)
 
