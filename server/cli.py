@@ -125,6 +125,56 @@ def report(folder: Folder) -> None:
 
 
 @app.command()
+def replay(
+    folder: Folder,
+    *,
+    recipe: Annotated[
+        list[str],
+        typer.Option(
+            metavar="TEXT",
+            help='Such as "ties(density=0.2)" or "fedavg @ factors"; repeatable.',
+        ),
+    ],
+    rounds: Annotated[
+        list[int] | None, typer.Option("--round", min=1, help="Only this round.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Merge a run's replies again by other recipes and judge each; no training."""
+    from .replays import replay as play
+
+    found = play(folder, recipe, rounds=rounds or ())
+    if as_json:
+        typer.echo(json.dumps(found, indent=2, sort_keys=True))
+        return
+    from rich.console import Console
+
+    from .tables import replay_table
+
+    console = Console()
+    console.print(replay_table(found))
+    console.print(found[0]["replay"]["note"], soft_wrap=True, highlight=False)
+    console.print(f"fedelta compare {folder}", soft_wrap=True, highlight=False)
+
+
+@app.command()
+def compare(
+    folders: Annotated[
+        list[Path], typer.Argument(metavar="DIR...", help="Runs or replays.")
+    ],
+    *,
+    out: Annotated[
+        Path | None, typer.Option(help="The page; compare.html in the first DIR.")
+    ] = None,
+    metric: Annotated[str, typer.Option(help="Told first.", show_default=False)] = "",
+) -> None:
+    """Put several runs or replays on one page, pair by pair."""
+    from .comparisons import write
+
+    typer.echo(write(folders, out, metric))
+
+
+@app.command()
 def methods(*, as_json: AsJson = False) -> None:
     """List the merges: what each needs and which properties it keeps."""
     from ..aggregators.recipes import describe

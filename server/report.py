@@ -42,16 +42,10 @@ def write(folder: Path) -> Path:
 
 def page(history: History) -> str:
     """The report as HTML text, the same for the same history."""
-    from jinja2 import Environment, StrictUndefined
-
     from .cards import cards
 
-    shelf = resources(__package__ or "") / "templates"
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    template = environment.from_string((shelf / "report.html.j2").read_text("utf-8"))
-    return template.render(
+    return rendered(
+        kicker="federated run",
         name=history.config.get("run", {}).get("name", history.folder.name),
         lead=lead(history),
         tiles=list(tiles(history)),
@@ -59,8 +53,21 @@ def page(history: History) -> str:
         settings=list(settings(history.config)),
         environment=list(settings({"": history.summary.get("environment") or {}})),
         digest=history.summary.get("model_digest", ""),
-        style=(shelf / "report.css.j2").read_text("utf-8"),
+        source="record.jsonl and summary.json beside this file",
     )
+
+
+def rendered(**parts: Any) -> str:
+    """A page of our template: every part that it names, by name."""
+    from jinja2 import Environment, StrictUndefined
+
+    shelf = resources(__package__ or "") / "templates"
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    template = environment.from_string((shelf / "report.html.j2").read_text("utf-8"))
+    style = (shelf / "report.css.j2").read_text("utf-8")
+    return template.render(style=style, **parts)
 
 
 def lead(history: History) -> str:

@@ -130,6 +130,29 @@ def closing_lines(
         yield f"report {report}"
 
 
+def replay_table(summaries: Sequence[Mapping[str, Any]]) -> Table:
+    """What each replay reached in its last round, and above the base model."""
+    metric = leading(summaries[0])
+    table = Table(title=f"replays of {summaries[0]['replay']['of']}")
+    table.add_column("recipe")
+    table.add_column("space")
+    table.add_column(metric, justify="right")
+    table.add_column("above the base", justify="right")
+    table.add_column("above the first", justify="right")
+    first = summaries[0]["metrics"]["final"].get(metric)
+    for one in summaries:
+        value = one["metrics"]["final"].get(metric)
+        base = (one["metrics"].get("base") or {}).get(metric)
+        table.add_row(
+            one["recipe"],
+            one["space"],
+            told(metric, value),
+            gained(metric, value, base),
+            gained(metric, value, first),
+        )
+    return table
+
+
 METHOD_HEAD = ("recipe", "what it does", "knobs", "adds up in", "under masks in")
 
 

@@ -1,0 +1,181 @@
+"""Several runs or replays on one page: ``compare.html``."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from statistics import fmean
+
+from ..protocols.errors import ConfigError
+from . import files
+from .cards import Card
+from .pairings import Difference, Entry, differences, entries, labels, metrics
+from .report import missing, rendered, settings
+from .tables import duration, gained, size, told
+
+PAGE = "compare.html"
+
+
+def write(folders: Sequence[Path], out: Path | None = None, metric: str = "") -> Path:
+    """Compare runs and replays on one page.
+
+    Args:
+        folders: of runs or replays; a run brings its replays along. The first one is
+            what the others are held against.
+        out: the page; None: `compare.html` in the first folder.
+        metric: which one is told first; empty: the first run's `eval.metric`.
+
+    Returns:
+        Where the page is.
+
+    Raises:
+        ConfigError: what `missing` says, or nothing to compare.
+        CheckpointError: a run's file is missing or broken.
+    """
+    lacking = missing()
+    if lacking:
+        raise ConfigError(lacking)
+    path = out or Path(folders[0]) / PAGE
+    found = entries([Path(folder) for folder in folders])
+    files.write(path, page(found, metric).encode())
+    return path
+
+
+def page(found: Sequence[Entry], metric: str = "") -> str:
+    """The comparison as HTML text."""
+    names = metrics(found, metric)
+    told_of = differences(found, names[0])
+    first = found[0].history
+    makers = (_table(told_of, names[0]), _gaps(told_of, names[0]))
+    cards = [card for maker in makers for card in maker]
+    cards += [*_curves(found, names[0]), *_metrics(found, names), *_costs(found)]
+    return rendered(
+        kicker="comparison",
+        name=", ".join(dict.fromkeys(_name(one) for one in found)),
+        lead=_lead(found, told_of, names[0]),
+        tiles=[
+            (one.label, told(names[0], one.mean), _beside(one, names[0]))
+            for one in told_of
+        ],
+        cards=cards,
+        settings=list(settings(first.config)),
+        environment=list(settings({"": first.summary.get("environment") or {}})),
+        digest="",
+        source="record.jsonl and summary.json of each folder",
+    )
+
+
+def _name(entry: Entry) -> str:
+    replayed = entry.history.summary.get("replay")
+    if replayed:
+        return str(replayed["of"])
+    return str(entry.history.config.get("run", {}).get("name", "run"))
+
+
+def _lead(found: Sequence[Entry], told_of: Sequence[Difference], metric: str) -> str:
+    pairs = sum(len(one.gaps) for one in told_of)
+    seeds = len({one.seed for one in found})
+    return (
+        f"{len(found)} runs and replays, {len(labels(found))} ways, {seeds} "
+        f"seed{'s' if seeds > 1 else ''}, {pairs} pairs: {metric}, held against "
+        f"{told_of[0].label}."
+    )
+
+
+def _beside(one: Difference, metric: str) -> str:
+    if one.gap is None:
+        return metric
+    return gained(metric, one.gap, 0.0)
+
+
+def _table(told_of: Sequence[Difference], metric: str) -> Iterator[Card]:
+    rows = []
+    for one in told_of:
+        paired = one.gap is not None
+        rows.append(
+            (
+                one.label,
+                told(metric, one.mean),
+                gained(metric, one.gap, 0.0) if paired else "-",
+                gained(metric, one.spread, 0.0).lstrip("+") if one.spread else "-",
+                str(len(one.gaps)) if paired else "-",
+            )
+        )
+    yield Card(
+        f"Which one does better? {metric.capitalize()}",
+        "Differences are taken between runs of the same data, clients, model and "
+        "seed, and then averaged. With one pair nothing is known of chance: repeat "
+        "it with other seeds.",
+        head=("", metric, f"above {told_of[0].label}", "spread", "pairs"),
+        rows=tuple(rows),
+        opened=True,
+        wide=True,
+    )
+
+
+def _gaps(told_of: Sequence[Difference], metric: str) -> Iterator[Card]:
+    from .overlays import gaps
+
+    paired = {one.label: one.gaps for one in told_of if one.gaps}
+    if paired:
+        yield Card(
+            "How sure is that? Pair by pair",
+            "A dot a pair, a bar where their mean is.",
+            (gaps(paired, metric, told_of[0].label),),
+        )
+
+
+def _curves(found: Sequence[Entry], metric: str) -> Iterator[Card]:
+    from .overlays import curves
+
+    lines = {}
+    for label in labels(found):
+        own = [one.history.curve(metric) for one in found if one.label == label]
+        rounds = sorted(set.intersection(*({at for at, _ in one} for one in own)))
+        lines[label] = [
+            (at, fmean(dict(one)[at] for one in own)) for at in rounds if own
+        ]
+    lines = {label: line for label, line in lines.items() if line}
+    replayed = any(one.history.summary.get("replay") for one in found)
+    note = (
+        " A replay's point is the recorded model before that round with this one "
+        "merge: its points are no path of one model."
+        if replayed
+        else ""
+    )
+    if lines:
+        yield Card(
+            f"{metric.capitalize()} by round",
+            f"Means over seeds.{note}",
+            (curves(lines, metric),),
+        )
+
+
+def _metrics(found: Sequence[Entry], names: Sequence[str]) -> Iterator[Card]:
+    told_of = {name: differences(found, name) for name in names}
+    rows = tuple(
+        (label, *(told(name, told_of[name][place].mean) for name in names))
+        for place, label in enumerate(labels(found))
+    )
+    yield Card(
+        "And by the other metrics?",
+        head=("", *names),
+        rows=rows,
+        opened=True,
+        wide=True,
+    )
+
+
+def _costs(found: Sequence[Entry]) -> Iterator[Card]:
+    rows = []
+    for label in labels(found):
+        own = [one.history.summary for one in found if one.label == label]
+        up = fmean(one["bytes"]["up"] for one in own)
+        down = fmean(one["bytes"]["down"] for one in own)
+        seconds = fmean(one["seconds"] for one in own)
+        rows.append((label, size(up), size(down), duration(seconds)))
+    yield Card(
+        "What did it cost?",
+        "Means over seeds. A replay sends nothing: the bytes are those of its run.",
+        head=("", "up", "down", "time"),
+        rows=tuple(rows),
+        opened=True,
+    )
