@@ -85,13 +85,15 @@ def gaps(found: Mapping[str, Sequence[float]], metric: str, against: str) -> str
     axes.set_ylim(len(found) - 0.4, -0.7)
     axes.margins(x=0.15)
     axes.grid(visible=False, axis="y")
-    axes.set_xlabel(f"{metric} above {against}")
+    axes.set_xlabel(f"{metric} above the first")
     _percent(axes, metric, "x")
     seen = "; ".join(
         f"{label}: {gained(metric, sum(values) / len(values), 0.0)}"
         for label, values in found.items()
     )
-    return svg(figure, "gaps", f"Paired differences in {metric}", seen)
+    return svg(
+        figure, "gaps", f"Paired differences in {metric} against {against}", seen
+    )
 
 
 def _percent(axes: Axes, metric: str, axis: str) -> None:

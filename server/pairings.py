@@ -7,17 +7,20 @@ a lucky seed lifts both.
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
 from ..protocols.errors import ConfigError
+from ..protocols.settings import Config
 from .histories import History
 from .tables import leading
 
 PAIRED = ("data", "clients", "model")
 """Tables that must be alike for two runs to be judged alike."""
+
+RECIPE = "merge.recipe"
 
 SILENT = {"run.name", "run.out", "run.seed", "run.engine", "journal.keep"}
 """Keys by which two runs differ without being another experiment."""
@@ -160,16 +163,17 @@ def _text(value: Any) -> str:
 
 def _labels(settings: Sequence[dict[str, str]], histories: list[History]) -> list[str]:
     """What each has other than the rest; the folder's name where that is nothing."""
-    keys = sorted({key for one in settings for key in one})
+    keys = sorted({key for one in settings for key in one}, key=_recipe_first)
     telling = [key for key in keys if len({one.get(key) for one in settings}) > 1]
+    usual = _flat(asdict(Config()))
     found: list[str] = []
     for own, history in zip(settings, histories, strict=True):
         parts = [
-            own[key] if key == "merge.recipe" else f"{key.partition('.')[2]}={own[key]}"
+            own[key] if key == RECIPE else f"{key.partition('.')[2]}={own[key]}"
             for key in telling
-            if key in own and key not in PAIRED
+            if key == RECIPE or own.get(key) not in (None, usual.get(key))
         ]
-        label = ", ".join(sorted(parts, key=lambda part: "=" in part))
+        label = ", ".join(parts)
         replayed = "replay: " if history.summary.get("replay") else ""
         found.append(replayed + (label or history.summary["recipe"]))
     seen = [
@@ -180,6 +184,10 @@ def _labels(settings: Sequence[dict[str, str]], histories: list[History]) -> lis
         f"{label} ({one.folder.name})" if seen.count(key) > 1 else label
         for label, one, key in zip(found, histories, seen, strict=True)
     ]
+
+
+def _recipe_first(key: str) -> tuple[bool, str]:
+    return key != RECIPE, key
 
 
 def _match(config: Mapping[str, Any]) -> str:
