@@ -1,4 +1,4 @@
-"""Server optimisers: what is done to the merged update before it is sent on.
+"""Server optimisers by name, and momentum: what is done to the merged update.
 
 Source: Reddi et al., `Adaptive Federated Optimization
 <https://arxiv.org/abs/2003.00295>`_, 2021: the merged update is the pseudo-gradient.
@@ -16,26 +16,10 @@ from ..protocols.errors import ConfigError
 from ..protocols.grammar import bind, parse
 from ..protocols.vectors import Floats
 from . import factors
+from .adaptations import fedadagrad, fedadam, fedyogi
+from .averages import ema, lookahead, swa
 from .factors import A_NAME, B_NAME
-
-State = Mapping[str, npt.NDArray[Any]]
-Step = Callable[
-    [Mapping[str, Floats], State], tuple[dict[str, Floats], dict[str, npt.NDArray[Any]]]
-]
-
-
-@dataclass(frozen=True, slots=True)
-class Optimizer:
-    """A server optimiser.
-
-    Attributes:
-        text: how it is written in a config.
-        step: from the merged update and the state ({} at first) to the update that is
-            sent and the next state, arrays by name.
-    """
-
-    text: str
-    step: Step
+from .steps import Optimizer, State
 
 
 def momentum(
@@ -127,7 +111,31 @@ def _stack(parts: list[tuple[Floats, Floats, float]], rank: int) -> factors.Redu
     return factors.stacked(bs, [a.astype(np.float64) for _, a, _ in parts], rank)
 
 
-OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {"momentum": momentum}
+def fedavgm(beta: float = 0.9, rate: float = 1.0) -> Optimizer:
+    """Momentum by its name in the literature."""
+    return momentum(beta, rate)
+
+
+def nesterov(beta: float = 0.9, rate: float = 0.7) -> Optimizer:
+    """Nesterov momentum with DiLoCo's numbers.
+
+    Source: Douillard et al., `DiLoCo <https://arxiv.org/abs/2311.08105>`_, 2023,
+    algorithm 1.
+    """
+    return momentum(beta, rate, nesterov=True)
+
+
+OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
+    "ema": ema,
+    "fedadagrad": fedadagrad,
+    "fedadam": fedadam,
+    "fedavgm": fedavgm,
+    "fedyogi": fedyogi,
+    "lookahead": lookahead,
+    "momentum": momentum,
+    "nesterov": nesterov,
+    "swa": swa,
+}
 
 
 def optimizer(text: str) -> Optimizer:
