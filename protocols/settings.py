@@ -8,6 +8,23 @@ out, and the words beside it are what `fedelta init` and an error message say.
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from .sources import Client, Data, Model
+
+__all__ = [
+    "Client",
+    "Config",
+    "Data",
+    "Eval",
+    "Journal",
+    "Lora",
+    "Merge",
+    "Model",
+    "Round",
+    "Run",
+    "Train",
+    "Wire",
+]
+
 
 @dataclass(frozen=True, slots=True)
 class Run:
@@ -18,107 +35,17 @@ class Run:
         seed: everything random follows from it.
         rounds: how many rounds.
         out: the run's folder.
-        engine: "in-process": worker processes on this machine.
+        engine: "in-process": worker processes on this machine; "flower": Flower's
+            own simulation runtime (Ray), on one machine or a cluster.
+        tensorboard: also write the record as TensorBoard events, into the folder.
     """
 
     name: str = "run"
     seed: int = 0
     rounds: int = 3
     out: str = "runs/run"
-    engine: Literal["in-process"] = "in-process"
-
-
-@dataclass(frozen=True, slots=True)
-class Model:
-    """[model]: the base model.
-
-    Attributes:
-        id: a preset's name ("minilm", "smollm2"), a folder, or a Hugging Face id.
-        task: "classification", or "causal-lm": text that goes on.
-        head: for classification: "cosine" (mean-pooled embedding against one vector
-            a class, started from the class names' embeddings) or "linear" (the
-            `AutoModelForSequenceClassification` head).
-        revision: of a Hugging Face id.
-        dtype: what the base computes in, "float32" or "bfloat16"; what is trained
-            has a float32 master in any case.
-        cache: where converted models are kept; empty: the user's cache folder.
-    """
-
-    id: str = "minilm"
-    task: Literal["classification", "causal-lm"] = "classification"
-    head: Literal["cosine", "linear"] = "cosine"
-    revision: str = ""
-    dtype: Literal["float32", "bfloat16"] = "float32"
-    cache: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Data:
-    """[data]: what is trained and tested on, where no [[clients]] say it.
-
-    Attributes:
-        source: a built-in set ("icd10"; "domains" or "languages" for a causal LM),
-            or a JSONL, CSV or Parquet file, or a `datasets` folder.
-        text: the column with the text.
-        label: the column with the class; for a causal LM, with the domain by which
-            it is judged: where there is none, the client's name.
-        prompt: for a causal LM, the column with what is given and not learned.
-        completion: the column with what is to follow the prompt.
-        messages: for a causal LM, the column with a conversation: a list of messages
-            with "role" and "content".
-        folder: where the built-in set "languages" finds its unpacked packages.
-        clients: how many clients the data is split among.
-        partition: "dirichlet" (by label, skew by alpha), "iid", or "column:NAME"
-            (one client a value).
-        alpha: Dirichlet concentration; small is skewed.
-        examples: at most this many training examples in all; 0: all.
-        test: a file with the global test set, or the share of the source held out.
-        test_examples: at most this many test examples; 0: all.
-        validation: the share of its examples that each client keeps for validation.
-        regions: how many regions simulated clients are dealt to, in turn.
-        labels: the classes, where only the clients have the data (a hosted run);
-            empty: those that are found.
-    """
-
-    source: str = "icd10"
-    text: str = "text"
-    label: str = "label"
-    prompt: str = ""
-    completion: str = ""
-    messages: str = ""
-    folder: str = ""
-    clients: int = 8
-    partition: str = "dirichlet"
-    alpha: float = 0.3
-    examples: int = 0
-    test: str | float = 0.2
-    test_examples: int = 0
-    validation: float = 0.1
-    regions: int = 1
-    labels: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Client:
-    """[[clients]]: one data owner.
-
-    Attributes:
-        name: who, unique; letters, digits, dot, dash and underscore.
-        data: its file or `datasets` folder.
-        region: which branch of the tree it belongs to.
-        examples_cap: it counts for at most this many examples; 0: no cap.
-        up_bytes: its own uplink budget a round; 0: the run's.
-        rank: its own LoRA rank; 0: the run's.
-        alpha: its own LoRA alpha; 0: the run's.
-    """
-
-    name: str
-    data: str = ""
-    region: str = ""
-    examples_cap: int = 0
-    up_bytes: int = 0
-    rank: int = 0
-    alpha: float = 0.0
+    engine: Literal["in-process", "flower"] = "in-process"
+    tensorboard: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +69,8 @@ class Train:
         clip_norm: gradient norm bound; 0: none.
         max_length: tokens of a text that are read.
         prox_mu: FedProx's proximal weight; 0: none.
+        trainer: who trains: empty: our own loop; "huggingface": the `Trainer` of
+            transformers; or one that is installed under `fedelta.trainers`.
     """
 
     mode: Literal["lora", "full"] = "lora"
@@ -158,6 +87,7 @@ class Train:
     clip_norm: float = 1.0
     max_length: int = 32
     prox_mu: float = 0.0
+    trainer: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,7 +172,13 @@ class Eval:
     Attributes:
         where: on the "server"'s test set, by the "clients", "both", or "none".
         every: rounds between evaluations (the last is always one).
-        metric: the one that plots and gains are about.
+        metric: the one that plots, gains, `keep` and `early_stop` are about; all
+            others are recorded beside it.
+        keep: which round's model is written out: the "last", or the "best" by
+            `metric` (then its own number is no estimate any more where it was chosen
+            on the test set).
+        early_stop: stop after so many evaluations in a row without a better one;
+            0: never.
         local: train each client alone as long, for comparison.
         central: train one model on all data as long, for comparison.
     """
@@ -250,6 +186,8 @@ class Eval:
     where: Literal["server", "clients", "both", "none"] = "server"
     every: int = 1
     metric: str = "accuracy"
+    keep: Literal["last", "best"] = "last"
+    early_stop: int = 0
     local: bool = True
     central: bool = False
 
