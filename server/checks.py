@@ -37,6 +37,7 @@ _RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "data.regions": _at_least(1),
     "train.steps": _at_least(1),
     "train.batch": _at_least(1),
+    "train.micro_batch": _at_least(0),
     "train.learning_rate": _above(0),
     "train.warmup": _share,
     "train.weight_decay": _at_least(0),
@@ -70,6 +71,7 @@ def check(config: Config) -> None:
     """
     _ranges(config)
     _clients(config)
+    _task(config)
     _rounds(config)
     _journal(config)
     _merge(config)
@@ -96,7 +98,28 @@ def _clients(config: Config) -> None:
             raise ConfigError(f"clients[{place}].name: {client.name!r} is there twice")
         if client.examples_cap < 0 or client.up_bytes < 0:
             raise ConfigError(f"clients[{place}]: caps must be at least 0")
+        if client.rank < 0 or client.alpha < 0:
+            raise ConfigError(f"clients[{place}]: rank and alpha must be at least 0")
         seen.add(client.name)
+
+
+def _task(config: Config) -> None:
+    """What only one of the tasks has, and what merges only alike."""
+    if config.model.task == "classification":
+        for path, asked in (
+            ("data.prompt", config.data.prompt),
+            ("data.completion", config.data.completion),
+            ("data.messages", config.data.messages),
+            ("train.packing", config.train.packing),
+        ):
+            if asked:
+                raise ConfigError(f'{path} is for model.task = "causal-lm"')
+    lora, own = config.lora, [config.of(one.name).lora for one in config.clients]
+    if lora.space != "product" and any(one != lora for one in own):
+        raise ConfigError(
+            f'lora.space = "{lora.space}" merges equal ranks and alphas only: take '
+            'lora.space = "product", or leave clients.rank and clients.alpha out'
+        )
 
 
 def _rounds(config: Config) -> None:

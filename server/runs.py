@@ -19,7 +19,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from ..protocols.errors import ConfigError
 from ..protocols.settings import Config
-from . import checks
+from . import checks, defaults
 
 DEFAULT_PRESET = "icd10"
 _PRESETS = files(__package__ or "") / "presets"
@@ -68,6 +68,7 @@ def load(
         _overlay(tables, _toml(source))
     for text in overrides:
         _overlay(tables, _override(text))
+    defaults.fill(tables)
     config = validate(tables)
     checks.check(config)
     return config
