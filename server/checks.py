@@ -54,6 +54,7 @@ _RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "round.norm_cap": _at_least(0),
     "round.retries": _at_least(0),
     "eval.every": _at_least(1),
+    "eval.early_stop": _at_least(0),
 }
 
 

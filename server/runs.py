@@ -118,7 +118,8 @@ def config_from_json(text: str) -> Config:
 
 
 def run_id(config: Config) -> str:
-    """16 hex digits that name a run: all of its settings but its name and folder.
+    """16 hex digits that name a run: all of its settings but its name, folder
+    and engine.
 
     Example:
         >>> from dataclasses import replace
@@ -127,7 +128,8 @@ def run_id(config: Config) -> str:
         True
     """
     tables = asdict(config)
-    del tables["run"]["name"], tables["run"]["out"]
+    for key in ("name", "out", "engine", "tensorboard"):
+        del tables["run"][key]
     text = json.dumps(tables, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
