@@ -74,6 +74,7 @@ def check(config: Config) -> None:
     _clients(config)
     _task(config)
     _rounds(config)
+    _eval(config)
     _journal(config)
     _merge(config)
     _wire(config)
@@ -137,6 +138,14 @@ def _rounds(config: Config) -> None:
         raise ConfigError("round.quorum must be a share below 1 or a whole number")
     if not config.run.out or PurePath(config.run.out) == PurePath():
         raise ConfigError("run.out must name a folder for the run")
+
+
+def _eval(config: Config) -> None:
+    steered = config.eval.early_stop or config.eval.keep == "best"
+    if steered and config.eval.where == "none":
+        raise ConfigError(
+            'eval.early_stop and eval.keep = "best" need evaluations: set eval.where'
+        )
 
 
 def _journal(config: Config) -> None:

@@ -129,4 +129,3 @@ def bring(session: Session, updates: Sequence[Update]) -> None:
     for update in updates:
         session.model.add(update)
         session.base.fold(update.tensors, update.digest)
-    session.round = len(updates)

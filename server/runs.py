@@ -118,8 +118,7 @@ def config_from_json(text: str) -> Config:
 
 
 def run_id(config: Config) -> str:
-    """16 hex digits that name a run: all of its settings but its name, folder
-    and engine.
+    """16 hex digits that name a run: its settings but name, folder and engine.
 
     Example:
         >>> from dataclasses import replace
