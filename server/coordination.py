@@ -9,10 +9,12 @@ from flwr.serverapp import Grid
 from ..client.data import load
 from ..client.models import load_base
 from ..protocols.settings import Config
-from . import baselines, environments, evaluation, files
+from . import baselines, environments, evaluation, files, selections
+from .boards import Board
 from .enrolments import enrol, locate
 from .exports import export
 from .journal import Journal
+from .recordings import bring
 from .records import Listener, Record, read
 from .rosters import Roster
 from .rounds import MergeStrategy, judges
@@ -46,6 +48,8 @@ def coordinate(
     environments.prepare()
     last = journal.last()
     path = journal.folder / RECORD
+    if config.run.tensorboard:
+        listeners = [*listeners, Board(journal.folder / "tensorboard")]
     record = Record(
         path,
         keep=int(last["record"]) if last else 0,
@@ -56,13 +60,11 @@ def coordinate(
         for line in read(path):
             record.tell(line)
         session = _open(grid, config, journal, record)
-        left = config.run.rounds - session.round
-        if left > 0:
+        wait = config.round.deadline_seconds
+        selections.check(session.metrics.get(0, {}), config.eval)
+        while not selections.over(session):
             MergeStrategy(session).start(
-                grid,
-                ArrayRecord(),
-                num_rounds=left,
-                timeout=config.round.deadline_seconds,
+                grid, ArrayRecord(), num_rounds=1, timeout=wait
             )
         return _close(session, grid)
     finally:
@@ -129,11 +131,26 @@ def _close(session: Session, grid: Grid) -> dict[str, Any]:
     local = baselines.local(session, grid)
     central = baselines.central(session, grid)
     session.totals.spend("comparisons", session.record.seconds - before)
-    exported = export(session, session.journal.folder / "model")
-    summary = _summary(session, local, central) | {"adapter": exported}
+    summary = _summary(session, local, central) | _kept(session)
+    summary["adapter"] = export(session, session.journal.folder / "model")
     session.record.commit()
     files.write_json(session.journal.folder / SUMMARY, summary)
     return summary
+
+
+def _kept(session: Session) -> dict[str, Any]:
+    """Bring the session to the round that is written out, and say which that is."""
+    settings, planned = session.config.eval, session.config.run.rounds
+    leader = selections.best(session.metrics, settings.metric)
+    said: dict[str, Any] = {}
+    if leader:
+        said["best"] = {"round": leader, "metrics": session.metrics[leader]}
+    if session.round < planned:
+        said["stopped"] = {"round": session.round, "planned": planned}
+    if settings.keep == "best" and leader:
+        bring(session, session.model.updates[:leader])
+    kept = {"round": session.model.number, "model_digest": session.model.digest}
+    return said | {"kept": kept}
 
 
 def _summary(
@@ -142,7 +159,7 @@ def _summary(
     config, totals = session.config, session.totals
     metrics: dict[str, Any] = {
         "base": session.metrics.get(0, {}),
-        "final": session.metrics.get(config.run.rounds, {}),
+        "final": session.metrics.get(session.round, {}),
         "local": local,
     }
     if central is not None:
@@ -153,7 +170,7 @@ def _summary(
         "run": session.run,
         "recipe": config.merge.recipe,
         "seed": config.run.seed,
-        "rounds": config.run.rounds,
+        "rounds": session.round,
         "clients": len(session.roster),
         "metrics": metrics,
         "bytes": {key: memory[key] for key in ("up", "down", "up_dense_fp32")},
