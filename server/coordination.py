@@ -11,7 +11,7 @@ from ..client.models import load_base
 from ..protocols.settings import Config
 from . import baselines, environments, evaluation, files, selections
 from .boards import Board
-from .enrolments import enrol, locate
+from .enrolments import Question, ask, enrol, locate
 from .exports import export
 from .journal import Journal
 from .recordings import bring
@@ -72,27 +72,42 @@ def coordinate(
 
 
 def _open(grid: Grid, config: Config, journal: Journal, record: Record) -> Session:
+    """A session at its last committed round; round 0 is committed here."""
+    last, wait = journal.last(), config.round.deadline_seconds
+    question = ask(grid, wait) if last is None else None  # workers load meanwhile
     task = load(config)
     base = load_base(config, task.labels)
     model = Versions(base.digest, base.weights())
-    run, last = run_id(config), journal.last()
+    run = run_id(config)
     session = Session(config, run, task, base, journal, record, Roster(()), model)
-    wait = config.round.deadline_seconds
     if last is not None:
         session.restore(last)
         nodes = locate(grid, wait)
         session.roster = Roster.of(nodes, last["roster"], config, task.regions)
-        return session
+    elif question is not None:
+        _begin(session, question, grid)
+    return session
+
+
+def _begin(session: Session, question: Question, grid: Grid) -> None:
+    """Introduce the run, judge the base model, enrol who is there."""
     _introduce(session)
+    on_server, seconds = evaluation.timed_on_server(session, 0)
+    session.totals.spend("evaluation", seconds)
 
     def layout(client: str) -> str:
         return session.layout(client).fingerprint
 
-    nodes, members = enrol(grid, wait, base.digest, layout, record)
-    session.roster = Roster.of(nodes, members, config, task.regions)
-    _judge_base(session, grid)
+    nodes, members = enrol(question, session.model.base, layout, session.record)
+    regions = session.task.regions
+    session.roster = Roster.of(nodes, members, session.config, regions)
+    asked = judges(session, 0)
+    wait = session.config.round.deadline_seconds
+    replies = grid.send_and_receive(asked, timeout=wait) if asked else ()
+    named = {one.node: one.name for one in session.roster}
+    of_clients = evaluation.of_clients(session, replies, named)
+    evaluation.tell(session, 0, {"clients": of_clients, "server": on_server})
     session.commit(0)
-    return session
 
 
 def _introduce(session: Session) -> None:
@@ -112,18 +127,6 @@ def _introduce(session: Session) -> None:
         base=session.model.base,
         environment=environments.describe(),
     )
-
-
-def _judge_base(session: Session, grid: Grid) -> None:
-    """Round 0: how good the model is before any training."""
-    nodes = {one.node: one.name for one in session.roster}
-    questions = judges(session, 0)
-    wait = session.config.round.deadline_seconds
-    replies = grid.send_and_receive(questions, timeout=wait) if questions else ()
-    found = {"clients": evaluation.of_clients(session, replies, nodes)}
-    found["server"], seconds = evaluation.timed_on_server(session, 0)
-    session.totals.spend("evaluation", seconds)
-    evaluation.tell(session, 0, found)
 
 
 def _close(session: Session, grid: Grid) -> dict[str, Any]:

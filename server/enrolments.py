@@ -1,6 +1,7 @@
 """Who is there: one question to every node before round 1."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from flwr.app import Message, MessageType, RecordDict
@@ -15,25 +16,46 @@ from .records import Record
 Said = Mapping[str, Any]
 
 
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What every node was asked, and the replies that are to come.
+
+    Attributes:
+        nodes: all nodes, in the grid's order.
+        names: the client behind each, as far as the grid knows.
+        replies: as the grid hands them on.
+    """
+
+    nodes: tuple[int, ...]
+    names: Mapping[int, str]
+    replies: Iterable[Message]
+
+
+def ask(grid: Grid, timeout: float) -> Question:
+    """Ask every node who it is; it may load its model meanwhile."""
+    nodes = tuple(grid.get_node_ids())
+    questions = [
+        Message(RecordDict(), node, MessageType.QUERY, group_id="0") for node in nodes
+    ]
+    known = grid.nodes if isinstance(grid, InProcessGrid) else {}
+    names = {node: name for name, node in known.items()}
+    return Question(nodes, names, grid.send_and_receive(questions, timeout=timeout))
+
+
 def locate(grid: Grid, timeout: float) -> dict[str, int]:
     """The node of each client, by the names that the grid knows or that nodes tell."""
     if isinstance(grid, InProcessGrid):
         return dict(grid.nodes)
-    return {name: node for node, name, _ in _answers(grid, timeout)}
+    return {name: node for node, name, _ in _answers(ask(grid, timeout))}
 
 
 def enrol(
-    grid: Grid,
-    timeout: float,
-    base: str,
-    layout: Callable[[str], str],
-    record: Record,
+    question: Question, base: str, layout: Callable[[str], str], record: Record
 ) -> tuple[dict[str, int], dict[str, dict[str, int]]]:
-    """Ask every node who it is, how much data it has, and on what it would train.
+    """Take in who every node is, how much data it has, and on what it would train.
 
     Args:
-        grid: the nodes.
-        timeout: seconds to wait for all of them.
+        question: what was asked.
         base: digest of the base model, which a client must share.
         layout: the fingerprint of the layout that a client of that name must have.
         record: told of everyone that cannot take part.
@@ -46,7 +68,7 @@ def enrol(
     """
     nodes: dict[str, int] = {}
     members: dict[str, dict[str, int]] = {}
-    for node, name, said in _answers(grid, timeout):
+    for node, name, said in _answers(question):
         refusal = (
             said if isinstance(said, Refusal) else _misfit(said, base, layout(name))
         )
@@ -70,27 +92,22 @@ def enrol(
     return nodes, members
 
 
-def _answers(grid: Grid, timeout: float) -> list[tuple[int, str, Said | Refusal]]:
+def _answers(question: Question) -> list[tuple[int, str, Said | Refusal]]:
     """Each node's answer, in the order of the nodes; silence is one too."""
-    names = {node: name for name, node in getattr(grid, "nodes", {}).items()}
-    asked = list(grid.get_node_ids())
-    questions = [
-        Message(RecordDict(), node, MessageType.QUERY, group_id="0") for node in asked
-    ]
     found: dict[int, Said | Refusal] = {}
-    for reply in grid.send_and_receive(questions, timeout=timeout):
+    for reply in question.replies:
         node = reply.metadata.src_node_id
         if reply.has_error():
             found[node] = Refusal(Reason.CLIENT_ERROR, reply.error.reason or "")
         else:
             found[node] = read_metrics(reply.content)
     answers: list[tuple[int, str, Said | Refusal]] = []
-    for node in asked:
+    for node in question.nodes:
         said = found.get(node, Refusal(Reason.TIMEOUT))
-        claimed = (
-            f"node {node}" if isinstance(said, Refusal) else str(said.get("client"))
-        )
-        answers.append((node, names.get(node, claimed), said))
+        claimed = f"node {node}"
+        if not isinstance(said, Refusal):
+            claimed = str(said.get("client"))
+        answers.append((node, question.names.get(node, claimed), said))
     return answers
 
 
