@@ -9,6 +9,8 @@ NEEDED = tuple(
     for part in (
         "py.typed",
         "server/presets/icd10.toml",
+        "server/presets/smollm2-domains.toml",
+        "server/presets/smollm2-languages.toml",
         "server/templates/report.html.j2",
         "server/templates/report.css.j2",
         "protocols/errors.py",
