@@ -17,7 +17,7 @@ from .journal import Journal
 from .recordings import bring
 from .records import Listener, Record, read
 from .rosters import Roster
-from .rounds import MergeStrategy, judges
+from .rounds import RoundStrategy, judges
 from .runs import run_id
 from .sessions import Session
 from .versions import Versions
@@ -63,7 +63,7 @@ def coordinate(
         wait = config.round.deadline_seconds
         selections.check(session.metrics.get(0, {}), config.eval)
         while not selections.over(session):
-            MergeStrategy(session).start(
+            RoundStrategy(session).start(
                 grid, ArrayRecord(), num_rounds=1, timeout=wait
             )
         return _close(session, grid)

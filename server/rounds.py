@@ -21,8 +21,10 @@ from .rosters import Member, quorum
 from .sessions import Session
 
 
-class MergeStrategy(Strategy):
-    """Rounds whose aggregation is a merge.
+class RoundStrategy(Strategy):
+    """Rounds of our own runs, whose aggregation is a merge.
+
+    (For plain array records of other apps: `fedelta.server.MergeStrategy`.)
 
     The global model lives in the session, not in Flower's array records: what goes
     down are updates that each client lacks.
