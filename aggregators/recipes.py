@@ -12,6 +12,7 @@ from .centers import centered_clipping, geometric_median
 from .classics import dare, dare_ties, fedavg, task_arithmetic, ties
 from .contests import cabs, consensus_ta, emr, magmax, sce
 from .depths import lines
+from .extensions import Known
 from .grouped import grouped
 from .importances import fisher
 from .magnitudes import breadcrumbs, breadcrumbs_ties, crumbs, della, sample
@@ -162,7 +163,8 @@ def recipe(text: str) -> Recipe:
         True
     """
     known: dict[str, Callable[..., Any]] = {n: m.make for n, m in METHODS.items()}
-    made = bind(parse(text), known | TRANSFORMS | {"chain": chain, "pipe": chain})
+    ours = known | TRANSFORMS | {"chain": chain, "pipe": chain}
+    made = bind(parse(text), Known(ours))
     if isinstance(made, Transform):
         raise ConfigError(
             f"{text} is a transform: follow it by a recipe, {text} | fedavg"
