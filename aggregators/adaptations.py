@@ -50,11 +50,11 @@ class _Adaptive:
         old = state.get(f"{name}|m", np.zeros_like(u))
         beta = np.float32(self.beta)
         m: Floats = beta * old + (np.float32(1) - beta) * u
-        v = state.get(f"{name}|v", np.full_like(u, self.tau**2))
+        v = state.get(f"{name}|v", np.full_like(u, np.float32(self.tau**2)))
         v = self.second(v, u * u)
         kept |= {f"{name}|m": m, f"{name}|v": v}
-        step: Floats = np.float32(self.rate) * m / (np.sqrt(v) + np.float32(self.tau))
-        return step
+        step = np.float32(self.rate) * m / (np.sqrt(v) + np.float32(self.tau))
+        return step.astype(np.float32)
 
 
 def _made(name: str, second: Second, **knobs: float) -> Optimizer:

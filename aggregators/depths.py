@@ -28,18 +28,27 @@ def fractions(names: Sequence[str]) -> list[float]:
         >>> fractions(["embed.w", "layers.0.w", "layers.1.w", "layers.2.w", "head.w"])
         [0.0, 0.0, 0.5, 1.0, 1.0]
     """
+    first = [any(part in name for part in _FIRST) for name in names]
+    return [
+        depth if depth is not None else 0.0 if embeds else 1.0
+        for depth, embeds in zip(numbered(names), first, strict=True)
+    ]
+
+
+def numbered(names: Sequence[str]) -> list[float | None]:
+    """By tensor the depth of its layer, 0 to 1; None where it has no number.
+
+    Example:
+        >>> numbered(["embed.w", "h.0.w", "h.1.w"])
+        [None, 0.0, 1.0]
+    """
     found = [_NUMBER.match(name) for name in names]
     last: dict[str, int] = {}
     for one in found:
         if one is not None:
             last[one[1]] = max(last.get(one[1], 0), int(one[2]))
     return [
-        int(one[2]) / max(last[one[1]], 1)
-        if one is not None
-        else 0.0
-        if any(part in name for part in _FIRST)
-        else 1.0
-        for name, one in zip(names, found, strict=True)
+        None if one is None else int(one[2]) / max(last[one[1]], 1) for one in found
     ]
 
 

@@ -89,7 +89,7 @@ def crumbs(
     ``min(ceil(density n), nonzeros left)`` next ones kept; of equal magnitudes those
     that come first count as the larger. With `floor` (as mergekit counts) the smallest
     ``n - floor(density n) - floor(gamma n)`` are dropped and the next
-    ``floor(density n)`` kept.
+    ``floor(density n)`` kept, fewer outliers dropped where that leaves too few.
 
     Cost: a sort of every tensor.
 
@@ -107,16 +107,17 @@ def crumbs(
         [0.0, 0.0, -3.0, 0.0, 2.0]
     """
     fraction(density, "crumbs")
-    if not (gamma >= 0 and density + gamma <= 1 + 2.0**-50):
+    if not (gamma >= 0 and (floor or density + gamma <= 1 + 2.0**-50)):
         raise ConfigError(
             f"crumbs: density {density} and gamma {gamma}, allowed: gamma from 0, and "
             "at most 1 together"
         )
 
     def make(name: str, value: Floats, key: Key) -> Floats:  # noqa: ARG001
-        cut = math.floor(gamma * value.size)
-        count = density * value.size
-        most = min(cut + (int(count) if floor else math.ceil(count)), value.size)
+        size, count = value.size, density * value.size
+        cut = math.floor(gamma * size)
+        cut = min(cut, size - int(count)) if floor else cut
+        most = min(cut + (int(count) if floor else math.ceil(count)), size)
         return masked(value, ranked(value, cut, most))
 
     more = {"floor": True} if floor else {}

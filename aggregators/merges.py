@@ -11,6 +11,7 @@ from ..protocols.errors import ConfigError, PayloadError
 from ..protocols.vectors import Block, Contribution, Layout, Span
 from . import checkpoints
 from .base import Key, Member, Recipe
+from .importances import Joined
 from .recipes import recipe as read_recipe
 from .reductions import merged
 from .scales import spans_of
@@ -52,6 +53,7 @@ def merge(
     *,
     base: Mapping[str, Any] | None = None,
     weights: Sequence[float] | None = None,
+    fishers: Sequence[Mapping[str, Any]] | None = None,
     seed: int = 0,
 ) -> dict[str, Array]:
     """Merge state dicts.
@@ -67,6 +69,7 @@ def merge(
             plain mean (then names and dtypes are the first model's).
         weights: one a model, 1 each where left out; normalised where the recipe
             averages, taken as they are where it adds.
+        fishers: for ``fisher``, one a model: diagonal Fisher information by name.
         seed: of a recipe that draws.
 
     Returns:
@@ -89,7 +92,11 @@ def merge(
     origin = None
     if base is not None:
         origin = {name: held(name, value, "the base") for name, value in base.items()}
-    plan = _planned(read, recipe, origin, weights, seed)
+    sure = [
+        {name: held(name, value, f"Fisher {place + 1}") for name, value in one.items()}
+        for place, one in enumerate(fishers or ())
+    ]
+    plan = _planned(read, recipe, origin, weights, seed, sure)
     tied = _tied([*read, *([origin] if origin else [])])
     first = base if base is not None else models[0] if models else {}
     result: dict[str, Array] = {}
@@ -101,13 +108,14 @@ def merge(
     return result
 
 
-def merge_files(
+def merge_files(  # noqa: PLR0913
     models: Sequence[Path],
     base: Path | None,
     out: Path,
     recipe: str,
     weights: Sequence[float] | None = None,
     *,
+    fishers: Sequence[Path] = (),
     seed: int = 0,
 ) -> None:
     """Merge checkpoints on disk, span by span, into one of the base's form.
@@ -119,6 +127,7 @@ def merge_files(
             tokenizer files. It appears, or is replaced, only when all went well.
         recipe: a recipe's text.
         weights: as for `merge`.
+        fishers: as for `merge`, files or folders.
         seed: of a recipe that draws.
 
     Raises:
@@ -132,12 +141,14 @@ def merge_files(
     opened = [checkpoints.opened(Path(path)) for path in models]
     origin = None if base is None else checkpoints.opened(Path(base))
     tensors = None if origin is None else origin.tensors
-    plan = _planned([one.tensors for one in opened], recipe, tensors, weights, seed)
+    sure = [checkpoints.opened(Path(path)).tensors for path in fishers]
+    given = [one.tensors for one in opened]
+    plan = _planned(given, recipe, tensors, weights, seed, sure)
     checkpoints.write(origin or opened[0], Path(out), plan.value)
 
 
 @dataclass(frozen=True, slots=True)
-class _Plan:
+class Plan:
     """A merge that is ready to be read tensor by tensor."""
 
     template: Tensors
@@ -166,7 +177,8 @@ def _planned(
     base: Tensors | None,
     weights: Sequence[float] | None,
     seed: int,
-) -> _Plan:
+    fishers: Sequence[Tensors] = (),
+) -> Plan:
     if not models:
         raise ConfigError("give at least one model to merge")
     chosen = read_recipe(recipe) if isinstance(recipe, str) else recipe
@@ -178,19 +190,39 @@ def _planned(
             f"{chosen.text} merges changes: say what against with a base (--base); "
             "only fedavg and the spherical means do without"
         )
-    shares, unit = _weighed(weights, len(models))
+    shares, unit = weighed(weights, len(models))
     if chosen.reducer.adds:
         chosen = replace(chosen, gain=chosen.gain * unit)
     template = models[0] if base is None else base
     for one in models:
-        _fits(one, template)
+        fits(one, template)
     layout = Layout.of({n: t.raw.shape for n, t in template.items() if t.floats})
     members = [
         Member(f"{place:06d}", Difference(layout, one, base, _where(one, base)), share)
         for place, (one, share) in enumerate(zip(models, shares, strict=True))
     ]
+    if fishers:
+        members = _sure(members, fishers)
     update = merged(chosen, members, Key(f"merge {seed}"))
-    return _Plan(template, base, update)
+    return Plan(template, base, update)
+
+
+def _sure(members: Sequence[Member], fishers: Sequence[Tensors]) -> list[Member]:
+    """Members with their importances as further tensors."""
+    if len(fishers) != len(members):
+        raise ConfigError(f"{len(fishers)} Fishers for {len(members)} models")
+    joined = []
+    for one, fisher in zip(members, fishers, strict=True):
+        layout = one.contribution.layout
+        for name in layout.names:
+            if (
+                name not in fisher
+                or fisher[name].raw.shape != layout.shapes[layout.place(name)]
+            ):
+                raise PayloadError("has no Fisher of its shape", tensor=name)
+        sure = Difference(layout, fisher, None, "the Fisher")
+        joined.append(replace(one, contribution=Joined(one.contribution, sure)))
+    return joined
 
 
 def _where(model: Tensors, base: Tensors | None) -> str:
@@ -199,9 +231,14 @@ def _where(model: Tensors, base: Tensors | None) -> str:
     return ", ".join(names) + (" (or its base)" if base is not None else "")
 
 
-def _weighed(
+def weighed(
     weights: Sequence[float] | None, count: int
 ) -> tuple[tuple[int, ...], float]:
+    """Weights as integer shares, and what one share is worth.
+
+    Raises:
+        ConfigError: not one a model, or all zero.
+    """
     given = [1.0] * count if weights is None else list(weights)
     if len(given) != count:
         raise ConfigError(f"{len(given)} weights for {count} models: give one each")
@@ -211,7 +248,7 @@ def _weighed(
     return shares, unit
 
 
-def _fits(model: Tensors, template: Tensors) -> None:
+def fits(model: Tensors, template: Tensors) -> None:
     """Hold a model to the template's names, shapes and kinds."""
     for name in sorted(model.keys() | template.keys()):
         if name not in model or name not in template:

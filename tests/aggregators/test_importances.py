@@ -1,10 +1,14 @@
 """Fisher merging: the definition, what travels, and what is refused."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
 from fedelta.aggregators.base import Member
 from fedelta.aggregators.importances import Joined
+from fedelta.aggregators.merges import merge, merge_files
 from fedelta.aggregators.recipes import properties, recipe
 from fedelta.aggregators.reductions import reduce
 from fedelta.aggregators.spaces import Arrival, merge_round
@@ -71,6 +75,27 @@ def test_a_reply_without_importances_is_refused_by_name() -> None:
         reduce(recipe("fisher"), [bare], KEY)
     with pytest.raises(PayloadError, match="do not have"):
         Joined(TaskVector.of({"w": np.float32([1])}), TaskVector.of({}))
+
+
+def test_offline_with_given_fishers(tmp_path: Path) -> None:
+    base = {"w": np.float32([1, 1])}
+    models = [{"w": np.float32([2, 0])}, {"w": np.float32([5, 3])}]
+    sure = [{"w": np.float32([3, 1])}, {"w": np.float32([1, 1])}]
+    made = merge(models, "fisher", base=base, fishers=sure)
+    assert made["w"] == pytest.approx([2.75, 1.5])
+    files = []
+    for place, one in enumerate([base, *models, *sure]):
+        files.append(tmp_path / f"{place}.safetensors")
+        save_file(one, files[-1])
+    out = tmp_path / "out.safetensors"
+    merge_files(files[1:3], files[0], out, "fisher", fishers=files[3:])
+    assert load_file(out)["w"] == pytest.approx([2.75, 1.5])
+    with pytest.raises(ConfigError, match="1 Fishers for 2 models"):
+        merge(models, "fisher", base=base, fishers=sure[:1])
+    with pytest.raises(PayloadError, match="no Fisher of its shape"):
+        merge(models, "fisher", base=base, fishers=[{}, {}])
+    with pytest.raises(PayloadError, match="fisher needs both"):
+        merge(models, "fisher", base=base)
 
 
 def test_a_negative_importance_is_refused_by_name() -> None:
