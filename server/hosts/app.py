@@ -5,7 +5,6 @@ node speaks for whom. A run that was killed goes on where its journal is when it
 started again: Flower's run is a new one, ours is the same.
 """
 
-import logging
 from pathlib import Path
 
 from flwr.app import Context
@@ -21,7 +20,6 @@ from .folders import HostFolder
 from .grids import HostGrid
 
 app = ServerApp()
-LOG = logging.getLogger("fedelta.host")
 
 
 @app.main()
@@ -43,10 +41,6 @@ def main(grid: Grid, context: Context) -> None:
         files.write(journal.folder / "config.json", config_json(config).encode())
         hosted = HostGrid(grid, {admitted[name].key: name for name in asked})
         hosted.gather(config)
-        coordinate(hosted, config, journal, (_say,))
+        coordinate(hosted, config, journal)
     finally:
         journal.release()
-
-
-def _say(line: dict[str, object]) -> None:
-    LOG.info("%s", line)

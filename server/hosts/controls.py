@@ -99,7 +99,7 @@ def _control(folder: HostFolder) -> "Iterator[ControlHttpClient]":
     control = ControlHttpClient.from_server_address(
         server_address=folder.superlink,
         insecure=False,
-        root_certificates=str(folder.authority),
+        root_certificates=folder.authority.read_bytes(),
         interceptors=[RuntimeVersionHttpInterceptor(component_name="fedelta host")],
     )
     try:

@@ -19,6 +19,8 @@ from . import controls, rosters, services
 from .folders import HostFolder
 
 FINISHED = "finished"
+PATIENCE = 120.0
+"""Seconds that SuperLink may be away while a run is followed."""
 
 
 def hosted(folder: HostFolder, config: Config) -> Config:
@@ -97,12 +99,18 @@ def follow(
         What is in `summary.json`.
 
     Raises:
-        FedeltaError: the run ended without one; the message says why.
+        FedeltaError: the run ended without one, or SuperLink stays away; the message
+            says why.
     """
     out = folder.root / config.run.out
-    said = 0
+    said, heard = 0, time.monotonic()
     while True:
-        ended = _ended(folder, run_id)
+        try:
+            ended, heard = _ended(folder, run_id), time.monotonic()
+        except FedeltaError:  # SuperLink died and is started again
+            ended = ""
+            if time.monotonic() - heard > PATIENCE:
+                raise
         lines = read(out / "record.jsonl") if (out / "record.jsonl").exists() else []
         for line in lines[min(said, len(lines)) :]:
             tell(line)
