@@ -29,6 +29,7 @@ SHORTEST = 160
 SECTIONS = "man[1-8]*"
 ENGLISH = "en"
 
+_TABLE = re.compile(r"^\.TS\b.*?^\.TE\b.*?$", re.MULTILINE | re.DOTALL)
 _MACRO = re.compile(r"^[.'].*$", re.MULTILINE)
 _SHOWN = re.compile(r"^\.(?:B|I|BR|BI|IR|IB|RB|RI|SM|SB)\b *(.*)$", re.MULTILINE)
 _FONT = re.compile(r"\\f(?:\[\w*\]|\(..|.)|\\[&/,|^]|\\s[-+]?\d+|\\m\[\w*\]")
@@ -71,10 +72,10 @@ def paragraphs(page: str) -> list[str]:
     r"""The running text of a page in roff, paragraph by paragraph.
 
     Example:
-        >>> paragraphs(".SH NAME\nls \\- list\n.PP\n.B ls\nlists \\fIfiles\\fP.")
+        >>> paragraphs(".TS\nl l.\n1 2\n.TE\n.SH NAME\nls \\- list\n.PP\n.B ls\nlists \\fIfiles\\fP.")
         ['ls - list', 'ls lists files.']
     """
-    text = _PARTING.sub("\n\n", page)
+    text = _PARTING.sub("\n\n", _TABLE.sub("\n\n", page))
     text = _MACRO.sub("", _SHOWN.sub(r"\1", text))
     text = _FONT.sub("", text)
     for mark, letter in _LETTER.items():
