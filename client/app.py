@@ -17,12 +17,12 @@ from flwr.clientapp import ClientApp
 from ..protocols import messages, seeds
 from ..protocols.errors import ConfigError, ContributionError, StaleRoundError
 from ..protocols.plans import RoundPlan
-from . import baselines, sending, sessions
+from . import baselines, identities, sending, sessions
 from .adapters import adapted
 from .evaluation import evaluate as judge
 from .failures import error_reply
 from .models import run_key
-from .training import TorchTrainer
+from .trainers import trainer
 
 app = ClientApp()
 
@@ -48,8 +48,9 @@ def train(message: Message, context: Context) -> RecordDict:
     """One round: bring the model up to date, train, reply with what changed."""
     begun = time.monotonic()
     plan, updates = messages.read_plan(message.content)
-    session, name = _session(context), _name(context)
-    home = sessions.folder(context.node_config, plan.run)
+    session = _session(context)
+    name = identities.name(context, session.task)
+    home = sessions.folder(identities.home(context, name), plan.run)
     _check(plan, name, session)
     config, base = session.config.of(name), session.base
     sessions.bring(base, plan, updates, home)
@@ -57,7 +58,7 @@ def train(message: Message, context: Context) -> RecordDict:
     start = base.start(config, run_key(config), plan.round)
     key = seeds.key("train", config.run.seed, plan.round, name)
     with adapted(base, config, start) as adapter:
-        metrics = TorchTrainer(config).train(adapter, own, key)
+        metrics = trainer(config).train(adapter, own, key)
         if config.eval.where in ("clients", "both") and len(held):
             judged = judge(base, held, config)
             metrics |= {f"validation_{what}": judged[what] for what in sorted(judged)}
@@ -73,7 +74,8 @@ def train(message: Message, context: Context) -> RecordDict:
 def alone(message: Message, context: Context) -> RecordDict:
     """A baseline: train without the federation and judge on the global test set."""
     data = baselines.asked(message.content)
-    found = baselines.alone(_session(context), _name(context), data)
+    session = _session(context)
+    found = baselines.alone(session, identities.name(context, session.task), data)
     return messages.metrics_content(found)
 
 
@@ -82,9 +84,10 @@ def alone(message: Message, context: Context) -> RecordDict:
 def evaluate(message: Message, context: Context) -> RecordDict:
     """Judge the global model on this client's validation examples."""
     plan, updates = messages.read_plan(message.content)
-    session, name = _session(context), _name(context)
+    session = _session(context)
+    name = identities.name(context, session.task)
     _check(plan, name, session)
-    home = sessions.folder(context.node_config, plan.run)
+    home = sessions.folder(identities.home(context, name), plan.run)
     sessions.bring(session.base, plan, updates, home)
     _, held = session.task.split(name)
     if not len(held):
@@ -96,7 +99,8 @@ def evaluate(message: Message, context: Context) -> RecordDict:
 @_guarded
 def query(message: Message, context: Context) -> RecordDict:  # noqa: ARG001  Flower's
     """Who is here, with how much, on what."""
-    session, name = _session(context), _name(context)
+    session = _session(context)
+    name = identities.name(context, session.task)
     layout = session.base.layout(session.config.of(name))
     own, held = session.task.split(name)
     return messages.metrics_content(
@@ -115,13 +119,6 @@ def _session(context: Context) -> sessions.Session:
     if not isinstance(text, str):
         raise ConfigError("the run configuration holds no `config`")
     return sessions.session(text)
-
-
-def _name(context: Context) -> str:
-    name = context.node_config.get("client")
-    if not isinstance(name, str):
-        raise ConfigError("the node's configuration names no `client`")
-    return name
 
 
 def _check(plan: RoundPlan, name: str, session: sessions.Session) -> None:

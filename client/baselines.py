@@ -16,7 +16,7 @@ from .data import Examples, Task
 from .evaluation import evaluate
 from .models import run_key
 from .sessions import Session
-from .training import TorchTrainer
+from .trainers import trainer
 
 if TYPE_CHECKING:
     from flwr.app import RecordDict
@@ -74,7 +74,7 @@ def alone(session: Session, client: str, data: str) -> dict[str, float]:
     key = seeds.key("alone", config.run.seed, ALL if data == ALL else client)
     steps = config.run.rounds * config.train.steps
     with adapted(base, config, base.start(config, run_key(config), 1)) as adapter:
-        trained = TorchTrainer(config, steps).train(adapter, own, key)
+        trained = trainer(config, steps).train(adapter, own, key)
         found = evaluate(base, session.task.test, config)
     seconds = time.monotonic() - begun
     return found | {"train_loss": trained["loss"], "seconds": seconds}

@@ -12,13 +12,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import numpy.typing as npt
 
+from ..client.identities import stem as stem_of
 from ..protocols import digests
 from ..protocols.errors import CheckpointError, ConfigError
 from . import files
+
+__all__ = ["Journal", "Sealed", "stem_of"]
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 
@@ -154,14 +156,3 @@ class Journal:
 
     def _state(self, number: int) -> Path:
         return self.folder / "state" / f"round-{number:04}"
-
-
-def stem_of(client: str) -> str:
-    """A client's name as a file name.
-
-    Example:
-        >>> stem_of("client-00"), stem_of("Ward 3/b"), stem_of("..")
-        ('client-00', 'Ward%203%2Fb', '%2E.')
-    """
-    stem = quote(client, safe=" ").replace(" ", "%20") or "%"
-    return f"%2E{stem[1:]}" if stem.startswith(".") else stem
