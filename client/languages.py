@@ -72,7 +72,8 @@ def paragraphs(page: str) -> list[str]:
     r"""The running text of a page in roff, paragraph by paragraph.
 
     Example:
-        >>> paragraphs(".TS\nl l.\n1 2\n.TE\n.SH NAME\nls \\- list\n.PP\n.B ls\nlists \\fIfiles\\fP.")
+        >>> page = ".TS\nl l.\n1 2\n.TE\n"
+        >>> paragraphs(page + ".SH NAME\nls \\- list\n.PP\n.B ls\nlists \\fIfiles\\fP.")
         ['ls - list', 'ls lists files.']
     """
     text = _PARTING.sub("\n\n", _TABLE.sub("\n\n", page))
