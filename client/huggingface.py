@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 _SEEDS = 2**31 - 1
 _OPTIMISERS = {"adamw": "adamw_torch", "sgd": "sgd"}
-_SCHEDULES = {"constant": "constant", "linear": "linear", "cosine": "cosine"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,35 +69,28 @@ class HuggingFaceTrainer:
 
         settings = self.config.train
         steps = self.steps or settings.steps
-        return TrainingArguments(
-            **{
-                "output_dir": folder,
-                "max_steps": steps,
-                "per_device_train_batch_size": size,
-                "gradient_accumulation_steps": parts,
-                "learning_rate": settings.learning_rate,
-                "weight_decay": settings.weight_decay,
-                "max_grad_norm": settings.clip_norm,
-                "optim": _OPTIMISERS[settings.optimizer],
-                "lr_scheduler_type": _SCHEDULES[settings.schedule],
-                "warmup_steps": round(settings.warmup * steps),
-                "seed": key & _SEEDS,
-                "data_seed": key & _SEEDS,
-                "use_cpu": not torch_device(self.config),
-                "save_strategy": "no",
-                "logging_strategy": "no",
-                "report_to": "none",
-                "disable_tqdm": True,
-                "remove_unused_columns": False,
-                "dataloader_pin_memory": False,
-            }
-            | self.options
-        )
-
-
-def torch_device(config: Config) -> bool:  # noqa: ARG001  one day it will say
-    """Whether training runs on an accelerator: today our models are on the CPU."""
-    return False
+        given: dict[str, Any] = {
+            "output_dir": folder,
+            "max_steps": steps,
+            "per_device_train_batch_size": size,
+            "gradient_accumulation_steps": parts,
+            "learning_rate": settings.learning_rate,
+            "weight_decay": settings.weight_decay,
+            "max_grad_norm": settings.clip_norm,
+            "optim": _OPTIMISERS[settings.optimizer],
+            "lr_scheduler_type": settings.schedule,
+            "warmup_steps": round(settings.warmup * steps),
+            "seed": key & _SEEDS,
+            "data_seed": key & _SEEDS,
+            "use_cpu": True,
+            "save_strategy": "no",
+            "logging_strategy": "no",
+            "report_to": "none",
+            "disable_tqdm": True,
+            "remove_unused_columns": False,
+            "dataloader_pin_memory": False,
+        }
+        return TrainingArguments(**given | dict(self.options))
 
 
 def _run(
