@@ -56,6 +56,18 @@ def place(out: Path) -> Path:
     return out / NAME if out.is_dir() else out.with_name(f"{out.name}.{NAME}")
 
 
+def text(sheet: Path) -> str:
+    """A sheet's text.
+
+    Raises:
+        ConfigError: a file that cannot be read.
+    """
+    try:
+        return sheet.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{sheet}: {error}") from None
+
+
 def run(job: Job, out: Path) -> None:
     """Merge, and write the receipt.
 

@@ -193,11 +193,17 @@ def methods(*, as_json: AsJson = False) -> None:
 @app.command()
 def merge(
     models: Annotated[
-        list[Path],
+        list[Path] | None,
         typer.Argument(metavar="MODEL...", help=".safetensors files or model folders."),
-    ],
+    ] = None,
     *,
-    recipe: Annotated[str, typer.Option(help='Such as "ties(density=0.2)".')],
+    recipe: Annotated[
+        str,
+        typer.Option(
+            help='Such as "ties(density=0.2)"; or a file of mergekit\'s YAML, which '
+            "names its models; or a receipt (...fedelta-merge.json), to merge again."
+        ),
+    ],
     out: Annotated[Path, typer.Option(help="Where the merged model goes.")],
     base: Annotated[
         Path | None,
@@ -206,11 +212,21 @@ def merge(
     weights: Annotated[
         str | None, typer.Option(metavar="1,1", help="One number a model.")
     ] = None,
+    seed: Annotated[int, typer.Option(help="Of a recipe that draws.")] = 0,
 ) -> None:
-    """Merge fine-tuned models (no server, no torch)."""
-    from ..aggregators.merges import merge_files
+    """Merge fine-tuned models (no server, no torch), and leave a receipt."""
+    from ..aggregators import receipts
 
-    merge_files(models, base, out, recipe, _numbers(weights))
+    file = Path(recipe)
+    if recipe.endswith(receipts.NAME):
+        receipts.repeat(file, out)
+    elif file.suffix in (".yaml", ".yml"):
+        text, folder = receipts.text(file), file.absolute().parent
+        receipts.run(receipts.Job(text, [folder], seed=seed, sheet=True), out)
+    else:
+        given = models or []
+        job = receipts.Job(recipe, given, base, _numbers(weights), seed)
+        receipts.run(job, out)
     typer.echo(out)
 
 

@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 from fedelta.aggregators import tallies
 from fedelta.aggregators.base import Key, Member, Recipe
 from fedelta.aggregators.importances import Joined
-from fedelta.aggregators.recipes import METHODS, recipe
+from fedelta.aggregators.recipes import METHODS, properties, recipe
 from fedelta.aggregators.reductions import dense, prepare, reduce
 from fedelta.aggregators.regions import handed_up
 from fedelta.aggregators.scales import Numbers, Survey
 from fedelta.aggregators.tallies import Tally
+from fedelta.protocols import seeds
 from fedelta.protocols.vectors import Floats
 
 from .strategies import any_value, cohorts
@@ -79,7 +80,7 @@ KEY = Key("0f" * 8, 3)
 every_recipe = pytest.mark.parametrize(
     "text", [text for texts in TEXTS.values() for text in texts]
 )
-quick = settings(max_examples=20, deadline=None)
+quick = settings(max_examples=12, deadline=None)
 
 
 def test_no_recipe_escapes_the_laws() -> None:
@@ -204,6 +205,33 @@ def test_states_are_a_commutative_monoid(text: str, cohort: list[Member]) -> Non
     if len(ready) > 1:
         folded = tallies.fold(leaf(ready[0], made, numbers), made, ready[1])
         assert equal(folded, tallies.merge(a, b))
+
+
+@every_recipe
+@quick
+@given(cohort=cohorts(values=any_value))
+def test_what_works_under_masks_is_a_sum_modulo_2_64(
+    text: str, cohort: list[Member]
+) -> None:
+    made, cohort = recipe(text), suited(text, cohort)
+    if not properties(made, "full").maskable:
+        assert made.reducer.cohort is not None or made.outer is not None
+        return
+    ready, numbers = numbered(cohort, made)
+    states = [leaf(one, made, numbers).planes[""].view(np.uint64) for one in ready]
+    masks = [
+        seeds.words(place, 0, state.size).reshape(state.shape)
+        for place, state in enumerate(states)
+    ]
+    masks[-1] = -sum(masks[:-1], start=np.zeros_like(states[0]))
+    sent = [state + mask for state, mask in zip(states, masks, strict=True)]
+    together = sum(sent, start=np.zeros_like(states[0]))
+    assert np.array_equal(together, sum(states, start=np.zeros_like(states[0])))
+    root = Tally(ready[0].contribution.layout, numbers)
+    root.members.update({one.name: "" for one in ready})
+    root.planes[""] = together.view(made.reducer.planes(numbers.total)[1])
+    update = dense(tallies.read(root, made, KEY))
+    assert same(update, dict(reduce(made, cohort, KEY).tensors))
 
 
 @pytest.mark.parametrize("text", ["fedavg", "ties", "grouped(ties, fedavg)"])
