@@ -105,7 +105,9 @@ class Base:
         touched = {f"{module}.weight" for module in self._targets}
         factored = {name: body[name] for name in body if name in touched}
         self._masters = Masters(factored | self.dense)
-        self._rank_down = config.lora.rank_down or 4 * config.highest_rank
+        down = config.lora.rank_down or 4 * config.highest_rank
+        factors_apart = config.lora.space == "factors"  # merged as they came
+        self._rank_down = config.highest_rank if factors_apart else down
         if config.model.dtype == "bfloat16":
             _lower(body.values(), self.dense.values())
             self._masters.settle()
