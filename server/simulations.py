@@ -83,6 +83,11 @@ def _run(
     config: Config, journal: Journal, workers: int, listeners: Sequence[Listener]
 ) -> dict[str, Any]:
     environments.prepare()
+    if config.run.engine == "flower":
+        from . import flowers
+
+        journal.release()  # the server app, another process, will hold it
+        return flowers.run(config, journal.folder, workers=workers, listeners=listeners)
     from flwr.app import Context, RecordDict
     from flwr.serverapp import ServerApp
 
