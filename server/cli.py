@@ -74,6 +74,9 @@ def simulate(
     rounds: Annotated[int | None, typer.Option(min=1, help="run.rounds")] = None,
     out: Annotated[Path | None, typer.Option(help="run.out: the run's folder.")] = None,
     seed: Annotated[int | None, typer.Option(help="run.seed")] = None,
+    engine: Annotated[
+        str, typer.Option(help='"in-process" or "flower".', show_default=False)
+    ] = "",
     central: Annotated[
         bool, typer.Option("--central", help="Also train on all data as long.")
     ] = False,
@@ -85,6 +88,7 @@ def simulate(
     from .runs import load
 
     options = {"run.rounds": rounds, "run.out": out, "run.seed": seed}
+    options["run.engine"] = engine or None
     chosen = [f"{key}={value}" for key, value in options.items() if value is not None]
     chosen += ["eval.central=true"] if central else []
     asked = load(config, preset=preset or None, overrides=[*(override or []), *chosen])
