@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass
 from .errors import ConfigError
 from .refusals import Reason, refuse
 from .vectors import Layout
-from .wires import Wire, wire
+from .wires import AUTO, Wire, wire
 
-VERSION = "1"
+VERSIONS = ("1", "2")
 _WHOLE = re.compile(r"0|[1-9][0-9]{0,19}")
 _SEEDS = 1 << 64
 
@@ -50,7 +50,7 @@ class Context:
         run: the run's id.
         round: the round that is on.
         base: digest of the model version of this round.
-        wire: the format that was asked for; empty: any.
+        wire: the format that was asked for; empty or "auto": any.
         client: who was asked; empty: anyone.
         recipe: the merge that was announced; empty: any.
         seed: the seed that was agreed; None: any.
@@ -78,25 +78,42 @@ class Context:
         return self.max_bytes or needed + len(self.layout.names) + (1 << 17)
 
 
-def metadata(header: Header, kept: int) -> dict[str, str]:
+def metadata(header: Header, kept: int, version: int) -> dict[str, str]:
     """A header as the texts of a container."""
     texts = {name: str(value) for name, value in asdict(header).items()}
-    return texts | {"format": "fedelta.payload", "version": VERSION, "kept": str(kept)}
+    said = {"format": "fedelta.payload", "version": str(version), "kept": str(kept)}
+    return texts | said
 
 
-def admitted(texts: Mapping[str, str], context: Context) -> tuple[Header, Wire, int]:
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a payload says beside its header.
+
+    Attributes:
+        wire: its format.
+        kept: how many values it has.
+        version: how its tables are written.
+    """
+
+    wire: Wire
+    kept: int
+    version: int
+
+
+def admitted(texts: Mapping[str, str], context: Context) -> tuple[Header, Told]:
     """The header of a container that is what the receiver expects.
 
     Returns:
-        The header, its format, and how many values it says it has.
+        The header, and what is said beside it.
 
     Raises:
         RefusedError: with the first thing that is otherwise.
     """
-    if texts.get("format") != "fedelta.payload" or texts.get("version") != VERSION:
-        refuse(Reason.BAD_VERSION, f"not a fedelta.payload of version {VERSION}")
-    if texts.keys() != metadata(Header("", 0, "", "", ""), 0).keys():
-        refuse(Reason.BAD_HEADER, "other fields than version 1 has")
+    version = texts.get("version")
+    if texts.get("format") != "fedelta.payload" or version not in VERSIONS:
+        refuse(Reason.BAD_VERSION, "not a fedelta.payload of version 1 or 2")
+    if texts.keys() != metadata(Header("", 0, "", "", ""), 0, 1).keys():
+        refuse(Reason.BAD_HEADER, "other fields than a payload has")
     header = Header(
         run=texts["run"],
         round=_number(texts["round"], Reason.BAD_HEADER),
@@ -109,7 +126,13 @@ def admitted(texts: Mapping[str, str], context: Context) -> tuple[Header, Wire, 
         wire=texts["wire"],
     )
     _compare(header, context)
-    return header, _wire(header, context), _number(texts["kept"], Reason.BAD_HEADER)
+    kept = _number(texts["kept"], Reason.BAD_HEADER)
+    told = Told(_wire(header, context), kept, int(version))
+    if told.version > 1 and told.wire.places in ("all", "seeded"):
+        refuse(Reason.BAD_VERSION, "its tables are those of version 1")
+    if told.version == 1 and told.wire.places == "mixed":
+        refuse(Reason.BAD_VERSION, "its tables are those of version 2")
+    return header, told
 
 
 def _number(text: str, reason: Reason) -> int:
@@ -146,6 +169,8 @@ def _wire(header: Header, context: Context) -> Wire:
         refuse(Reason.WRONG_SCHEMA, f"unknown format {header.wire[:40]!r}")
     if str(found) != header.wire:
         refuse(Reason.WRONG_SCHEMA, "the format's text is not canonical")
-    if context.wire and found != wire(context.wire):
+    if found.name == AUTO:
+        refuse(Reason.WRONG_SCHEMA, "auto is no format of a payload")
+    if context.wire not in ("", AUTO) and found != wire(context.wire):
         refuse(Reason.WRONG_SCHEMA, f"format {header.wire!r} was not asked for")
     return found

@@ -13,14 +13,12 @@ import numpy.typing as npt
 
 Bytes = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
-Positions = npt.NDArray[np.uint16]
+Ends = npt.NDArray[np.int64]
 
-FINE, RANGE, LENGTH, LOOSE, INFINITE, NEGATIVE, ZERO = range(7)
+FINE, RANGE, LENGTH, LOOSE, INFINITE, NEGATIVE, ZERO, CODE = range(8)
 """What a loop found: all well; a place outside; another count; an escape that leads
-nowhere; a value that is not finite; a negative zero; a zero that is spelled out."""
-
-ESCAPE = 255
-"""The gap byte that says: advance 255 places and keep none."""
+nowhere; a value that is not finite; a negative zero; a zero that is spelled out; a
+code that no value has."""
 
 _Loop = TypeVar("_Loop", bound=Callable[..., Any])
 
@@ -28,55 +26,6 @@ _Loop = TypeVar("_Loop", bound=Callable[..., Any])
 def compiled(loop: _Loop) -> _Loop:
     """Compile a loop with numba: cached on disk, without the interpreter's lock."""
     return cast(_Loop, numba.njit(cache=True, nogil=True)(loop))
-
-
-@compiled
-def read_gaps(gaps: Bytes, size: int, positions: Positions) -> int:
-    """Places from gap bytes: [k] `positions` is filled.
-
-    Args:
-        gaps: byte 0 to 254: skip so many places and keep the next; 255: skip 255.
-        size: how many coordinates the span has.
-        positions: as many as there should be.
-
-    Returns:
-        FINE, RANGE, LENGTH or LOOSE.
-    """
-    place = np.int64(0)
-    found = 0
-    for gap in gaps:
-        place += np.int64(gap)
-        if gap == ESCAPE:
-            continue
-        if found == positions.size:
-            return LENGTH
-        if place >= size:
-            return RANGE
-        positions[found] = place
-        found += 1
-        place += 1
-    if found != positions.size:
-        return LENGTH
-    if gaps.size > 0 and gaps[gaps.size - 1] == ESCAPE:
-        return LOOSE
-    return FINE
-
-
-@compiled
-def write_gaps(positions: Positions, gaps: Bytes) -> int:
-    """Gap bytes from places; gives how many bytes of `gaps` were written."""
-    written = 0
-    following = np.int64(0)
-    for position in positions:
-        gap = np.int64(position) - following
-        while gap >= ESCAPE:
-            gaps[written] = ESCAPE
-            written += 1
-            gap -= ESCAPE
-        gaps[written] = gap
-        written += 1
-        following = np.int64(position) + 1
-    return written
 
 
 @compiled
@@ -111,26 +60,38 @@ def read_bytes(codes: Bytes, table: Floats, scale: np.float32, out: Floats) -> N
 
 
 @compiled
-def read_signs(bits: Bytes, means: Floats, out: Floats) -> int:
-    """One bit a value (1 is minus) and one mean for each 256 of them.
+def read_signs(bits: Bytes, means: Floats, ends: Ends, out: Floats) -> int:
+    """One bit a value (1 is minus) and one mean for each 256 of a span's values.
+
+    Args:
+        bits: of some spans; each span's begin with a byte.
+        means: of their groups.
+        ends: [spans + 1] values before each span.
+        out: where values go.
 
     Returns:
         FINE; NEGATIVE where a minus stands before a zero; LOOSE where bits after the
         last value are set.
     """
     flaw = FINE
-    for group in range(means.size):
-        mean = means[group]
-        twice = mean + mean
-        some = np.uint8(0)
-        for i in range(group << 8, min(group + 1 << 8, out.size)):
-            minus = bits[i >> 3] >> np.uint8(i & 7) & np.uint8(1)
-            out[i] = mean - twice * np.float32(minus)
-            some |= minus
-        if some and mean == 0:
-            flaw = NEGATIVE
-    if out.size & 7 and bits[out.size >> 3] >> (out.size & 7):
-        flaw = LOOSE
+    group, byte = 0, 0
+    for s in range(ends.size - 1):
+        start = ends[s]
+        count = ends[s + 1] - start
+        for first in range(0, count, 256):
+            mean = means[group]
+            twice = mean + mean
+            some = np.uint8(0)
+            for i in range(first, min(first + 256, count)):
+                minus = bits[byte + (i >> 3)] >> np.uint8(i & 7) & np.uint8(1)
+                out[start + i] = mean - twice * np.float32(minus)
+                some |= minus
+            if some and mean == 0:
+                flaw = NEGATIVE
+            group += 1
+        if count & 7 and bits[byte + (count >> 3)] >> (count & 7):
+            flaw = LOOSE
+        byte += (count + 7) >> 3
     return flaw
 
 
@@ -158,31 +119,89 @@ def write_bytes(values: Floats, inverse: np.float32, codes: Bytes) -> None:
 
 
 @compiled
-def examine(values: Floats, zeros: bool) -> tuple[int, float, float]:  # noqa: FBT001
-    """What a decoded span is like.
+def largest_group(values: Floats, ends: Ends, group: int, out: Floats) -> None:
+    """The largest magnitude of each group; a span's last one may be shorter."""
+    at = 0
+    for s in range(ends.size - 1):
+        for first in range(ends[s], ends[s + 1], group):
+            peak = np.float32(0)
+            for i in range(first, min(first + group, ends[s + 1])):
+                peak = max(peak, abs(values[i]))
+            out[at] = peak
+            at += 1
+
+
+@compiled
+def mean_group(
+    values: Floats, ends: Ends, group: int, out: npt.NDArray[np.float64]
+) -> None:
+    """The mean magnitude of each group; a span's last one may be shorter."""
+    at = 0
+    for s in range(ends.size - 1):
+        for first in range(ends[s], ends[s + 1], group):
+            last = min(first + group, ends[s + 1])
+            total = 0.0
+            for i in range(first, last):
+                total += np.float64(abs(values[i]))
+            out[at] = total / (last - first)
+            at += 1
+
+
+@compiled
+def write_signs(values: Floats, ends: Ends, means: Floats, bits: Bytes) -> None:
+    """One bit a value, 1 for minus before a mean that is not 0; `bits` is zero."""
+    group, byte = 0, 0
+    for s in range(ends.size - 1):
+        count = ends[s + 1] - ends[s]
+        for i in range(count):
+            if values[ends[s] + i] < 0 and means[group + (i >> 8)] != 0:
+                bits[byte + (i >> 3)] |= np.uint8(1 << (i & 7))
+        group += (count + 255) >> 8
+        byte += (count + 7) >> 3
+
+
+@compiled
+def examine(
+    values: Floats,
+    spans: Ends,
+    ends: Ends,
+    zeros: npt.NDArray[np.bool_],
+    peaks: npt.NDArray[np.float64],
+) -> tuple[int, int, float]:
+    """What the decoded values of some spans are like.
 
     Args:
-        values: [k] what was decoded.
-        zeros: whether a zero may be spelled out.
+        values: what was decoded, from the first span on.
+        spans: which spans.
+        ends: [spans + 1] values before each.
+        zeros: by span, whether a zero may be spelled out.
+        peaks: by span, where its largest magnitude goes.
 
     Returns:
-        FINE, INFINITE, NEGATIVE or ZERO; the largest magnitude; the sum of squares.
+        FINE, INFINITE, NEGATIVE or ZERO; the span where; the sum of squares.
     """
     words = values.view(np.uint32)
-    flaw = FINE
-    peak = np.uint32(0)
-    squares = 0.0
-    for i in range(values.size):
-        magnitude = words[i] & np.uint32(0x7FFFFFFF)
-        if magnitude == 0:
-            if words[i]:
-                flaw = NEGATIVE
-            elif not zeros:
-                flaw = ZERO
-        peak = max(peak, magnitude)
-        squares += np.float64(values[i]) * np.float64(values[i])
-    if peak >= np.uint32(0x7F800000):
-        return INFINITE, 0.0, 0.0
+    total = 0.0
     largest = np.empty(1, np.uint32)
-    largest[0] = peak
-    return flaw, np.float64(largest.view(np.float32)[0]), squares
+    size = largest.view(np.float32)
+    for s in spans:
+        flaw = FINE
+        peak = np.uint32(0)
+        squares = 0.0
+        for i in range(ends[s] - ends[spans[0]], ends[s + 1] - ends[spans[0]]):
+            magnitude = words[i] & np.uint32(0x7FFFFFFF)
+            if magnitude == 0:
+                if words[i]:
+                    flaw = NEGATIVE
+                elif not zeros[s]:
+                    flaw = ZERO
+            peak = max(peak, magnitude)
+            squares += np.float64(values[i]) * np.float64(values[i])
+        if peak >= np.uint32(0x7F800000):
+            flaw = INFINITE
+        if flaw != FINE:
+            return flaw, s, 0.0
+        largest[0] = peak
+        peaks[s] = np.float64(size[0])
+        total += squares
+    return FINE, 0, total

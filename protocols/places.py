@@ -1,14 +1,74 @@
 """Which places travel: the largest of a tensor, or those of a mask drawn by seed."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 
-from . import kernels, seeds
-from .headers import Header
-from .vectors import Floats, Layout, Positions, Span
-from .wires import Wire
+from . import positions
+from .vectors import Floats, Positions
 
 Indices = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Threshold:
+    """What a tensor's largest magnitudes are.
+
+    Attributes:
+        count: how many there are.
+        least: the smallest of them, as float32 bits.
+        ties: how many of those that equal it are taken, the first ones.
+    """
+
+    count: int
+    least: int
+    ties: int
+
+
+def threshold(values: Floats, most: int, scratch: npt.NDArray[np.uint32]) -> Threshold:
+    """The `most` largest magnitudes of a tensor; zeros are never among them.
+
+    Magnitudes of floats lie in the order of their bits. One pass, one partition in
+    place, no sort.
+
+    Args:
+        values: [n] the tensor.
+        most: how many.
+        scratch: [n] or more, written over.
+    """
+    sizes = scratch[: values.size]
+    there, _ = positions.magnitudes(values, sizes)
+    count = min(most, there)
+    if not count:
+        return Threshold(0, 0x7F800000, 0)
+    if count == values.size:
+        return Threshold(count, 0, 0)
+    sizes.partition(values.size - count)
+    least = sizes[values.size - count]
+    ties = positions.equals(sizes[values.size - count :], least)
+    return Threshold(count, int(least), int(ties))
+
+
+def taken(
+    values: Floats, at: Threshold, ends: Indices, ties: int
+) -> tuple[Positions, Floats, int]:
+    """Places and values of what reaches a threshold in a run of spans.
+
+    Args:
+        values: [n] the run.
+        at: the threshold.
+        ends: [spans + 1] coordinates before each; becomes values before each.
+        ties: how many may still equal it.
+
+    Returns:
+        Places within their spans, values, and how many ties are left.
+    """
+    room = min(at.count, values.size) + 1
+    places = np.empty(room, np.uint16)
+    found = np.empty(room, np.float32)
+    ties = positions.gather(values, np.uint32(at.least), ties, ends, places, found)
+    return places[: ends[-1]], found[: ends[-1]], ties
 
 
 def largest(values: Floats, most: int) -> Indices:
@@ -20,30 +80,8 @@ def largest(values: Floats, most: int) -> Indices:
         >>> largest(np.float32([1, -3, 0, 3, -3]), 2)
         array([1, 3])
     """
+    at = threshold(values, most, np.empty(values.size, np.uint32))
     sizes = values.view(np.uint32) & np.uint32(0x7FFFFFFF)
-    count = min(most, int(np.count_nonzero(sizes)))
-    if not count:
-        return np.zeros(0, np.int64)
-    least = np.partition(sizes, sizes.size - count)[sizes.size - count]
-    taken = sizes > least
-    tied = np.flatnonzero(sizes == least)
-    taken[tied[: count - np.count_nonzero(taken)]] = True
-    return np.flatnonzero(taken)
-
-
-def gaps(positions: Positions) -> npt.NDArray[np.uint8]:
-    """[k] places of a span as gap bytes."""
-    room = np.empty(positions.size + (1 << 16) // kernels.ESCAPE, np.uint8)
-    return room[: kernels.write_gaps(positions, room)]
-
-
-def mask_key(header: Header, layout: Layout, tensor: int) -> int:
-    """The key that a "seeded" payload's mask of a tensor is drawn under."""
-    name = layout.names[tensor]
-    return seeds.key("mask", header.seed, header.run, header.round, header.client, name)
-
-
-def mask(wire: Wire, header: Header, layout: Layout, span: Span) -> Positions:
-    """Indices of a span that a "seeded" payload keeps."""
-    key = mask_key(header, layout, span.tensor)
-    return seeds.kept(key, span.start, span.size, wire.density).astype(np.uint16)
+    chosen = sizes > at.least
+    chosen[np.flatnonzero(sizes == at.least)[: at.ties]] = True
+    return np.flatnonzero(chosen)

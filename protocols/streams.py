@@ -1,51 +1,101 @@
 """The bytes of a payload: zstd frames, and the tables that say where a span's are."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
-import zstandard
 
+from .frames import inflated
 from .headers import Header
-from .refusals import Reason, RefusedError, refuse
-from .values import Counts
-from .vectors import CHUNK, Layout
+from .positions import WIDE
+from .refusals import Reason
+from .tables import Shape, Tables
+from .values import CODINGS, Counts
+from .vectors import SPAN, Layout
 from .wires import Wire
 
 Bytes = npt.NDArray[np.uint8]
 
-LARGEST = 2 * CHUNK
-"""Bytes: no plane of a chunk is longer."""
-SLACK = 512
-"""Bytes that a frame may have beyond its content and a 128th of it."""
 
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Streams:
     """The parts of a payload, with the tables that say where each span's bytes are.
 
     Attributes:
         header: what the payload says of itself.
         wire: its format.
+        version: of its tables.
         layout: the tensors it has.
         frames: the zstd frames, chunk by chunk, plane by plane.
-        starts: [chunks * planes + 1] where each frame begins.
-        ends: [planes, spans + 1] bytes of each plane up to each span.
-        kept: [spans] how many values each span has.
-        exponents: [tensors] each tensor's e.
+        tables: what its tables say.
     """
 
     header: Header
     wire: Wire
+    version: int
     layout: Layout
     frames: Bytes
-    starts: Counts
-    ends: Counts
-    kept: Counts
-    exponents: Counts
+    tables: Tables
+
+    @cached_property
+    def shape(self) -> Shape:
+        """Which planes there are."""
+        return Shape.of(self.wire, self.version)
+
+    @cached_property
+    def starts(self) -> Counts:
+        """[chunks * planes + 1] where each frame begins."""
+        return sums(self.tables.chunks.reshape(-1))
+
+    @cached_property
+    def owners(self) -> Counts:
+        """[spans] each one's tensor."""
+        return np.array([span.tensor for span in self.layout.spans], np.int64)
+
+    @cached_property
+    def sizes(self) -> Counts:
+        """[spans] coordinates of each."""
+        return np.array([span.size for span in self.layout.spans], np.int64)
+
+    @cached_property
+    def ends(self) -> Counts:
+        """[planes, spans + 1] bytes of each plane up to each span."""
+        kept, rows = self.tables.kept, []
+        choices = self.tables.choices
+        for name in self.shape.codings:
+            uses = np.array([one.values == name for one in choices], np.bool_)
+            mine = np.where(uses[self.owners], kept, 0)
+            rows += list(CODINGS[name].widths(mine))
+        if self.shape.low:
+            codes = np.repeat(self.tables.codes, [len(c) for c in self.layout.chunks])
+            wide = (codes == WIDE) & (self.tables.told > 0)
+            rows.append(np.where(wide, kept, 0))
+        if self.shape.places:
+            rows.append(self.tables.told)
+        ends = np.zeros((len(rows), kept.size + 1), np.int64)
+        np.cumsum(np.array(rows).reshape(len(rows), -1), axis=1, out=ends[:, 1:])
+        return ends
+
+    @cached_property
+    def runs(self) -> Counts:
+        """First spans of runs that are decoded at once, and the number of spans.
+
+        A run is of one chunk and has at most 2^16 values, or is one span.
+        """
+        found: list[int] = []
+        kept = self.tables.kept.tolist()
+        for chunk in self.layout.chunks:
+            held = SPAN + 1
+            for index in chunk:
+                if held + kept[index] > SPAN:
+                    found.append(index)
+                    held = 0
+                held += kept[index]
+        return np.array([*found, len(kept)], np.int64)
 
     def load(self, chunk: int) -> list[Bytes]:
-        """The planes of a chunk.
+        """The planes of a chunk: each format's of values, low bytes, places.
 
         Raises:
             RefusedError: INFLATED_SIZE, SHAPE_MISMATCH, LENGTH_MISMATCH or BAD_STREAM.
@@ -62,36 +112,8 @@ class Streams:
         return planes
 
 
-def inflated(frame: Bytes, size: int, lacks: Reason) -> bytes:
-    """The content of a frame that must be `size` bytes; an empty one has no frame.
-
-    The size that the frame declares is checked before anything is decompressed: a
-    decompressor would believe it.
-
-    Args:
-        frame: one whole zstd frame and nothing else.
-        size: what its content must have.
-        lacks: why it is refused where it declares another size.
-
-    Raises:
-        RefusedError: INFLATED_SIZE, BAD_STREAM or `lacks`.
-    """
-    if frame.size > size + (size >> 7) + SLACK or (not size and frame.size):
-        refuse(Reason.INFLATED_SIZE, f"{frame.size} bytes for {size}")
-    if not size:
-        return b""
-    try:
-        declared = zstandard.frame_content_size(frame.data)
-        if declared < 0 or declared > LARGEST:
-            refuse(Reason.INFLATED_SIZE, f"declares {declared}, not {size}")
-        if declared != size:
-            refuse(lacks, f"declares {declared}, not {size}")
-        reader = zstandard.ZstdDecompressor()
-        content: bytes = reader.decompress(
-            frame.data, max_output_size=size, allow_extra_data=False
-        )
-    except zstandard.ZstdError as error:
-        raise RefusedError(Reason.BAD_STREAM, str(error)) from None
-    if len(content) != size:
-        refuse(Reason.BAD_STREAM, "not what the frame declared")
-    return content
+def sums(sizes: Counts) -> Counts:
+    """[n + 1] what comes before each of n sizes, and all of it."""
+    total = np.zeros(sizes.size + 1, np.int64)
+    np.cumsum(sizes, out=total[1:], dtype=np.int64)
+    return total

@@ -3,7 +3,7 @@
 The exponent e is the one that puts the tensor's largest code into the upper half of the
 format's range (at least -125, so that every code is a float32); it is 0 for a tensor
 whose codes are all zero. So one value has one spelling, and what was decoded encodes to
-the same bytes.
+the same bytes. Where values are written in groups, each span begins a group.
 """
 
 import math
@@ -13,10 +13,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from . import kernels
-from .kernels import Bytes, Floats
+from . import integers, kernels
+from .kernels import Bytes, Ends, Floats
 
 Counts = npt.NDArray[np.int64]
+Halves = npt.NDArray[np.float16]
+Reader = Callable[[Sequence[Bytes], Ends, np.float32, Floats], int]
 
 LEAST, MOST = -125, 111
 GROUP = 256
@@ -26,6 +28,7 @@ HALVES: Floats = np.arange(1 << 16, dtype=np.uint16).view(np.float16).astype(np.
 _TOP_HALF = float(1 << 15)
 _TOP_BYTE = 448.0
 _INFINITE, _MINUS = 0x7C00, 0x8000  # codes of a half from which on it is so
+_TINY = 2.0**-24  # a half's smallest number
 
 
 def _table() -> Floats:
@@ -41,6 +44,32 @@ EIGHTHS: Floats = _table()
 
 
 @dataclass(frozen=True, slots=True)
+class Draft:
+    """Values to be written.
+
+    Attributes:
+        values: [k] of one tensor.
+        ends: [spans + 1] values before each span.
+        inverse: 2^-e.
+        key: what integers are rounded by; 0: to the nearest.
+        at: the first value's place among all of its tensor.
+        steps: the groups' steps, where they are known.
+    """
+
+    values: Floats
+    ends: Ends
+    inverse: np.float32
+    key: int = 0
+    at: int = 0
+    steps: Halves | None = None
+
+
+def draft(values: Floats, inverse: np.float32) -> Draft:
+    """Values of one span."""
+    return Draft(values, np.array([0, values.size], np.int64), inverse)
+
+
+@dataclass(frozen=True, slots=True)
 class Coding:
     """A format of values.
 
@@ -48,19 +77,26 @@ class Coding:
         planes: how many planes of bytes.
         top: the largest code's magnitude; 0: the format has no exponent.
         widths: [s] counts of values to [planes, s] sizes in bytes.
-        peak: the largest magnitude to be coded among values.
-        rounded: the nearest number that a code has.
-        write: values and 2^-e to planes; never a negative zero.
-        read: planes, 2^e and the array to fill; gives a flaw as `kernels` names it.
+        peak: the largest magnitude to be coded among values of spans.
+        rounded: the number that a code has for one.
+        write: a draft to planes; never a negative zero.
+        read: planes of some spans of one tensor, values before each span, 2^e and
+            the array to fill; gives a flaw as `kernels` names it.
+        safe: the share of `peak` from which on no value is written as a zero.
+        group: values that share a step; 0: none do.
+        most: the largest e.
     """
 
     planes: int
     top: float
     widths: Callable[[Counts], Counts]
-    peak: Callable[[Floats], float]
+    peak: Callable[[Floats, Ends], float]
     rounded: Callable[[float], float]
-    write: Callable[[Floats, np.float32], list[Bytes]]
-    read: Callable[[Sequence[Bytes], np.float32, Floats], int]
+    write: Callable[[Draft], list[Bytes]]
+    read: Reader
+    safe: float
+    group: int = 0
+    most: int = MOST
 
 
 def exponent(coding: Coding, peak: float) -> int:
@@ -91,7 +127,7 @@ def fits(coding: Coding, peak: float, e: int) -> bool:
     return size <= coding.top and (e == LEAST or size > coding.top / 2)
 
 
-def _largest(values: Floats) -> float:
+def _largest(values: Floats, _ends: Ends) -> float:
     return float(np.abs(values).max(initial=0))
 
 
@@ -104,67 +140,152 @@ def _split(words: npt.NDArray[np.generic], planes: int) -> list[Bytes]:
     return list(np.ascontiguousarray(each.T))
 
 
-def _write_words(values: Floats, _inverse: np.float32) -> list[Bytes]:
-    return _split(values + np.float32(0), 4)
+def _write_words(given: Draft) -> list[Bytes]:
+    return _split(given.values + np.float32(0), 4)
 
 
-def _read_words(planes: Sequence[Bytes], _scale: np.float32, out: Floats) -> int:
+def _read_words(
+    planes: Sequence[Bytes], _ends: Ends, _scale: np.float32, out: Floats
+) -> int:
     first, second, third, fourth = planes
     kernels.read_words(first, second, third, fourth, out.view(np.uint32))
     return kernels.FINE
 
 
-def _write_halves(values: Floats, inverse: np.float32) -> list[Bytes]:
-    return _split((values * inverse).astype(np.float16) + np.float16(0), 2)
+def _write_halves(given: Draft) -> list[Bytes]:
+    scaled = given.values * given.inverse
+    return _split(scaled.astype(np.float16) + np.float16(0), 2)
 
 
-def _read_halves(planes: Sequence[Bytes], scale: np.float32, out: Floats) -> int:
+def _read_halves(
+    planes: Sequence[Bytes], _ends: Ends, scale: np.float32, out: Floats
+) -> int:
     kernels.read_halves(planes[0], planes[1], HALVES, scale, out)
     return kernels.FINE
 
 
-def _write_bytes(values: Floats, inverse: np.float32) -> list[Bytes]:
-    codes = np.empty(values.size, np.uint8)
-    kernels.write_bytes(values, inverse, codes)
+def _write_bytes(given: Draft) -> list[Bytes]:
+    codes = np.empty(given.values.size, np.uint8)
+    kernels.write_bytes(given.values, given.inverse, codes)
     return [codes]
 
 
-def _read_bytes(planes: Sequence[Bytes], scale: np.float32, out: Floats) -> int:
+def _read_bytes(
+    planes: Sequence[Bytes], _ends: Ends, scale: np.float32, out: Floats
+) -> int:
     kernels.read_bytes(planes[0], EIGHTHS, scale, out)
     return kernels.FINE
 
 
 def _round_byte(value: float) -> float:
-    code = _write_bytes(np.array([value], np.float32), np.float32(1))[0]
+    code = _write_bytes(draft(np.array([value], np.float32), np.float32(1)))[0]
     return float(EIGHTHS[code[0]])
 
 
-def _means(values: Floats) -> npt.NDArray[np.float64]:
-    if not values.size:
-        return np.zeros(0)
-    firsts = np.arange(0, values.size, GROUP)
-    counts = np.diff(np.append(firsts, values.size))
-    sums = np.add.reduceat(np.abs(values), firsts, dtype=np.float64)
-    means: npt.NDArray[np.float64] = sums / counts
+def groups(kept: Counts, group: int) -> int:
+    """How many groups some spans' values make."""
+    return int((-(-kept // group)).sum())
+
+
+def _means(values: Floats, ends: Ends) -> npt.NDArray[np.float64]:
+    means = np.empty(groups(np.diff(ends), GROUP), np.float64)
+    kernels.mean_group(values, ends, GROUP, means)
     return means
 
 
-def _write_signs(values: Floats, inverse: np.float32) -> list[Bytes]:
-    means = (_means(values) * inverse).astype(np.float16)
-    minus = (values < 0) & np.repeat(means != 0, GROUP)[: values.size]
-    return [np.packbits(minus, bitorder="little"), means.view(np.uint8)]
+def _write_signs(given: Draft) -> list[Bytes]:
+    means = (_means(given.values, given.ends) * given.inverse).astype(np.float16)
+    bits = np.zeros(groups(np.diff(given.ends), 8), np.uint8)
+    kernels.write_signs(given.values, given.ends, means.astype(np.float32), bits)
+    return [bits, means.view(np.uint8)]
 
 
-def _read_signs(planes: Sequence[Bytes], scale: np.float32, out: Floats) -> int:
-    codes = planes[1].view(np.uint16)
+def _scales(plane: Bytes) -> tuple[npt.NDArray[np.uint16], int]:
+    """Means or steps as halves, and whether they are finite and not negative."""
+    codes = plane.view(np.uint16)
     largest = int(codes.max(initial=0))
     if largest >= _INFINITE:
-        return kernels.NEGATIVE if largest >= _MINUS else kernels.INFINITE
-    return kernels.read_signs(planes[0], HALVES[codes] * scale, out)
+        flaw = kernels.NEGATIVE if largest >= _MINUS else kernels.INFINITE
+        return codes, flaw
+    return codes, kernels.FINE
+
+
+def _read_signs(
+    planes: Sequence[Bytes], ends: Ends, scale: np.float32, out: Floats
+) -> int:
+    codes, flaw = _scales(planes[1])
+    if flaw:
+        return flaw
+    return kernels.read_signs(planes[0], HALVES[codes] * scale, ends, out)
+
+
+def _half_above(value: npt.NDArray[np.float64]) -> Halves:
+    near = value.astype(np.float16)
+    up = np.nextafter(near, np.float16(np.inf))
+    return np.where(near.astype(np.float64) < value, up, near)
+
+
+def _steps(given: Draft, group: int, top: float) -> Halves:
+    if given.steps is not None:
+        return given.steps.copy()
+    peaks = np.empty(groups(np.diff(given.ends), group), np.float32)
+    kernels.largest_group(given.values, given.ends, group, peaks)
+    return _half_above(peaks.astype(np.float64) * float(given.inverse) / top)
+
+
+def _integers(top: int, group: int) -> Coding:
+    """Codes from -top to top, with a step for every `group` values."""
+    packed = top < 8  # noqa: PLR2004 - two codes a byte
+
+    def write(given: Draft) -> list[Bytes]:
+        halves = _steps(given, group, top)
+        codes = np.empty(given.values.size, np.int8)
+        steps = halves.astype(np.float32) / given.inverse
+        key = np.uint64(given.key)
+        integers.write_codes(
+            given.values, given.ends, group, steps, key, given.at, codes
+        )
+        integers.clear_steps(codes, given.ends, group, halves.view(np.uint16))
+        if not packed:
+            return [codes.view(np.uint8), halves.view(np.uint8)]
+        nibbles = np.zeros(groups(np.diff(given.ends), 2), np.uint8)
+        integers.write_nibbles(codes, given.ends, nibbles)
+        return [nibbles, halves.view(np.uint8)]
+
+    def read(
+        planes: Sequence[Bytes], ends: Ends, scale: np.float32, out: Floats
+    ) -> int:
+        halves, flaw = _scales(planes[1])
+        if flaw:
+            return flaw
+        steps = HALVES[halves] * scale
+        if packed:
+            return integers.read_nibbles(planes[0], group, steps, ends, out)
+        codes = planes[0].view(np.int8)
+        return integers.read_codes(codes, group, steps, ends, out)
+
+    def widths(kept: Counts) -> Counts:
+        return np.stack([-(-kept // 2) if packed else kept, 2 * -(-kept // group)])
+
+    def rounded(value: float) -> float:
+        return float(_half_above(np.array([value]))[0])
+
+    return Coding(
+        2,
+        _TOP_HALF,
+        widths,
+        lambda values, ends: _largest(values, ends) / top,
+        rounded,
+        write,
+        read,
+        safe=0.51,
+        group=group,
+        most=104,
+    )
 
 
 CODINGS = {
-    "fp32": Coding(4, 0, _same(4), _largest, float, _write_words, _read_words),
+    "fp32": Coding(4, 0, _same(4), _largest, float, _write_words, _read_words, 0.0),
     "fp16": Coding(
         2,
         _TOP_HALF,
@@ -173,17 +294,29 @@ CODINGS = {
         lambda value: float(np.float16(value)),
         _write_halves,
         _read_halves,
+        safe=_TINY / _TOP_HALF * 2,
     ),
     "fp8": Coding(
-        1, _TOP_BYTE, _same(1), _largest, _round_byte, _write_bytes, _read_bytes
+        1,
+        _TOP_BYTE,
+        _same(1),
+        _largest,
+        _round_byte,
+        _write_bytes,
+        _read_bytes,
+        safe=2.0**-9 / _TOP_BYTE * 2,
     ),
     "sign256": Coding(
         2,
         _TOP_HALF,
         lambda kept: np.stack([-(-kept // 8), 2 * -(-kept // GROUP)]),
-        lambda values: float(_means(values).max(initial=0)),
+        lambda values, ends: float(_means(values, ends).max(initial=0)),
         lambda value: float(np.float16(value)),
         _write_signs,
         _read_signs,
+        safe=_TINY / _TOP_HALF * 2,
     ),
+    "int8": _integers(127, 256),
+    "int8b64": _integers(127, 64),
+    "int4": _integers(7, 64),
 }

@@ -12,6 +12,7 @@ import zstandard
 from fedelta.protocols.codec import Refusal, decode
 from fedelta.protocols.containers import pack, unpack
 from fedelta.protocols.refusals import Reason
+from fedelta.protocols.vectors import Layout
 
 from .samples import SMALL, context, payload
 
@@ -22,13 +23,38 @@ class Forgery:
 
     metadata: dict[str, str]
     tensors: dict[str, npt.NDArray[Any]]
+    layout: Layout
+    packed: bool = False
 
     @classmethod
-    def of(cls, data: bytes) -> "Forgery":
-        """Take a payload apart."""
+    def of(cls, data: bytes, layout: Layout = SMALL.layout) -> "Forgery":
+        """Take a payload apart; packed tables are laid open."""
         found = unpack(data)
-        copies = {name: tensor.copy() for name, tensor in found.tensors.items()}
-        return cls(dict(found.metadata), copies)
+        tensors = {name: tensor.copy() for name, tensor in found.tensors.items()}
+        made = cls(dict(found.metadata), tensors, layout)
+        if "tables" in tensors:
+            made.lay_open(
+                zstandard.decompress(tensors.pop("tables").tobytes() or EMPTY)
+            )
+        return made
+
+    def lay_open(self, content: bytes) -> None:
+        """The numbers of packed tables as tensors, before the others."""
+        rows = np.frombuffer(content, np.uint8).reshape(4, -1)
+        numbers = np.ascontiguousarray(rows.T).reshape(-1).view("<u4")
+        chunks, spans = len(self.layout.chunks), len(self.layout.spans)
+        mixed = self.metadata["wire"] == "mixed"
+        rest = chunks + 2 * spans + mixed * len(self.layout.names)
+        ends = np.cumsum([len(numbers) - rest, chunks, spans, spans])
+        sizes, codes, kept, told, kinds = np.split(numbers.copy(), ends)
+        opened = {
+            "chunks": sizes.reshape(chunks, -1) if chunks else sizes,
+            "codes": codes,
+            "blocks": np.array([kept, told]).T.copy(),
+            "kinds": kinds,
+        }
+        self.tensors = opened | self.tensors
+        self.packed = True
 
     def planes(self) -> list[bytearray]:
         """The decompressed planes, chunk by chunk."""
@@ -54,7 +80,19 @@ class Forgery:
 
     def data(self) -> bytes:
         """Put it together again."""
-        return pack(self.metadata, self.tensors)
+        if not self.packed:
+            return pack(self.metadata, self.tensors)
+        told = {name: self.tensors[name] for name in ("chunks", "codes", "kinds")}
+        kept, places = self.tensors["blocks"].T
+        parts = [told["chunks"].reshape(-1), told["codes"], kept, places, told["kinds"]]
+        numbers = np.concatenate(parts).astype("<u4").view(np.uint8).reshape(-1, 4)
+        content = np.ascontiguousarray(numbers.T).tobytes()
+        frame = zstandard.compress(content, 1) if content else b""
+        rest = {n: one for n, one in self.tensors.items() if n not in (*told, "blocks")}
+        return pack(self.metadata, {"tables": np.frombuffer(frame, np.uint8)} | rest)
+
+
+EMPTY = zstandard.compress(b"", 1)
 
 
 def changed(text: str, change: Callable[[Forgery], object]) -> bytes:
@@ -64,9 +102,9 @@ def changed(text: str, change: Callable[[Forgery], object]) -> bytes:
     return forgery.data()
 
 
-def streams(data: bytes) -> list[bytes]:
+def streams(data: bytes, layout: Layout = SMALL.layout) -> list[bytes]:
     """What must be equal for two payloads to be the same."""
-    forgery = Forgery.of(data)
+    forgery = Forgery.of(data, layout)
     tables = [forgery.tensors[n].tobytes() for n in forgery.tensors if n != "frames"]
     head = repr(sorted(forgery.metadata.items())).encode()
     return [head, *tables[1:], *map(bytes, forgery.planes())]

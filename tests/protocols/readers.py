@@ -5,6 +5,7 @@ import json
 import math
 import struct
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import zstandard
@@ -79,8 +80,27 @@ def signs(bits: bytes, means: bytes, count: int) -> list[float]:
     ]
 
 
+def halfbytes(data: bytes) -> Iterator[int]:
+    for byte in data:
+        yield from (byte & 15, byte >> 4)
+
+
+def stepped(codes: list[int], steps: bytes, group: int) -> list[float]:
+    sizes = halves(steps)
+    return [code * sizes[i // group] for i, code in enumerate(codes)]
+
+
 def words(*planes: bytes) -> bytes:
     return b"".join(bytes(each) for each in zip(*planes, strict=True))
+
+
+def bytewise(group: int) -> tuple[Callable[[int], list[int]], Callable[..., Any]]:
+    return (
+        lambda k: [k, -(-k // group) * 2],
+        lambda k, codes, steps: stepped(
+            list(struct.unpack(f"{k}b", codes)), steps, group
+        ),
+    )
 
 
 READ: dict[str, tuple[Callable[[int], list[int]], Callable[..., Any]]] = {
@@ -94,16 +114,24 @@ READ: dict[str, tuple[Callable[[int], list[int]], Callable[..., Any]]] = {
         lambda k: [-(-k // 8), -(-k // 256) * 2],
         lambda k, bits, means: signs(bits, means, k),
     ),
+    "int8": bytewise(256),
+    "int8b64": bytewise(64),
+    "int4": (
+        lambda k: [-(-k // 2), -(-k // 64) * 2],
+        lambda k, codes, steps: stepped(
+            [(code ^ 8) - 8 for code in halfbytes(codes)][:k], steps, 64
+        ),
+    ),
 }
+VALUES = list(READ)
 
 
 def wire(text: str) -> tuple[str, float, str]:
     """Places, density and values."""
-    if "(" not in text:
-        return "all", 1.0, text
-    name, rest = text[:-1].split("(")
-    density, values = (part.split("=")[1] for part in rest.split(", "))
-    return name, float(density), values.strip("'")
+    name, _, rest = text.partition("(")
+    given = dict(part.split("=") for part in rest[:-1].split(", ") if part)
+    values = given.get("values", name).strip("'")
+    return name, float(given.get("density", 1)), values
 
 
 def opened(data: bytes) -> tuple[dict[str, str], dict[str, bytes]]:
@@ -115,59 +143,129 @@ def opened(data: bytes) -> tuple[dict[str, str], dict[str, bytes]]:
     return said, {name: body[where] for name, where in ranges.items()}
 
 
-def read(data: bytes, shapes: Shapes) -> dict[str, list[float]]:
-    """Every tensor, flat."""
-    said, parts = opened(data)
-    places, density, values = wire(said["wire"])
-    names = sorted(shapes)
-    found = {name: [0.0] * math.prod(shapes[name]) for name in names}
-    masks = {
-        name: list(drawn(_key(said, name), len(found[name]), density))
-        for name in names
-        if places == "dare"
-    }
-    blocks = [
-        struct.unpack("<II", parts["blocks"][at : at + 8])
-        for at in range(0, len(parts.get("blocks", b"")), 8)
-    ]
-    every = spans(shapes)
-    streams = _streams(parts, len(READ[values][0](0)) + (places == "sparse"))
-    for group in chunks(every):
-        planes = [next(streams) for _ in range(len(READ[values][0](0)))]
-        gaps = next(streams) if places == "sparse" else b""
-        for index in group:
-            tensor, start, count = every[index]
-            name = names[tensor]
-            if places == "all":
-                where = list(range(count))
-            elif places == "dare":
-                where = [i - start for i in masks[name] if start <= i < start + count]
-            else:
-                where = list(skipped(gaps[: blocks[index][1]]))
-                gaps = gaps[blocks[index][1] :]
-            widths = READ[values][0](len(where))
-            taken = [p[:width] for p, width in zip(planes, widths, strict=True)]
-            planes = [p[width:] for p, width in zip(planes, widths, strict=True)]
-            scale = 1.0
-            if "scales" in parts:
-                scale = (
-                    2.0 ** struct.unpack("b", parts["scales"][tensor : tensor + 1])[0]
-                )
-            decoded = READ[values][1](len(where), *taken)
-            for place, value in zip(where, decoded, strict=True):
-                found[name][start + place] = value * scale
+@dataclass
+class Tables:
+    """Frames' sizes; by chunk the code of places; by span values and bytes of places;
+    by tensor how places and values are written.
+    """
+
+    sizes: list[int]
+    codes: list[int]
+    kept: list[int]
+    told: list[int]
+    how: list[tuple[str, str, float]]
+
+
+def tables(
+    said: dict[str, str], parts: dict[str, bytes], counts: tuple[int, int, int]
+) -> Tables:
+    chunked, spanned, tensors = counts
+    name, density, values = wire(said["wire"])
+    places = {"sparse": "gaps", "moved": "gaps", "dare": "mask", "masked": "mask"}
+    how = [(places.get(name, "all"), values, density)] * tensors
+    numbers = list(struct.unpack(f"<{len(parts.get('chunks', b'')) // 4}I",
+                                 parts.get("chunks", b"")))  # fmt: skip
+    if said["version"] == "1":
+        blocks = list(struct.iter_unpack("<II", parts.get("blocks", b"")))
+        kept, told = [b[0] for b in blocks], [b[1] for b in blocks]
+        return Tables(numbers, [0] * chunked, kept, told, how)
+    content = zstandard.decompress(parts["tables"])
+    count = len(content) // 4
+    planes = [content[at * count : (at + 1) * count] for at in range(4)]
+    numbers = list(struct.unpack(f"<{count}I", words(*planes)))
+    if name == "mixed":
+        kinds, numbers = numbers[count - tensors :], numbers[: count - tensors]
+        how = [kind(one) for one in kinds]
+    at = len(numbers) - 2 * spanned
+    kept, told = numbers[at : at + spanned], numbers[at + spanned :]
+    return Tables(numbers[: at - chunked], numbers[at - chunked : at], kept, told, how)
+
+
+def kind(number: int) -> tuple[str, str, float]:
+    how, values = divmod(number, 16)
+    places = ["all", "gaps"][how] if how < 2 else "mask"
+    return places, VALUES[values], 2.0 ** (1 - how) if how > 1 else 1.0
+
+
+def told_places(code: int, told: bytes, low: bytes, count: int) -> list[int]:
+    """The places of a span."""
+    bits = [at for at in range(8 * len(told)) if told[at // 8] >> at % 8 & 1]
+    if code == 0:
+        return list(skipped(told))
+    if code == 1:
+        return bits
+    found, before = [], -1
+    for at, (bit, byte) in enumerate(zip(bits, low, strict=True)):
+        above = bit - (bits[at - 1] if at else -1) - 1
+        before += 256 * above + byte + 1
+        found.append(before)
+    assert len(found) == count
     return found
 
 
-def _key(said: dict[str, str], name: str) -> int:
-    parts = ["mask", int(said["seed"]), said["run"], int(said["round"]), said["client"]]
-    text = json.dumps([*parts, name], separators=(",", ":"))
+class Cursor:
+    """Bytes that are taken from the front."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+
+    def take(self, count: int) -> bytes:
+        found, self.data = self.data[:count], self.data[count:]
+        return found
+
+
+def read(data: bytes, shapes: Shapes) -> dict[str, list[float]]:
+    """Every tensor, flat."""
+    said, parts = opened(data)
+    names = sorted(shapes)
+    found = {name: [0.0] * math.prod(shapes[name]) for name in names}
+    every = spans(shapes)
+    groups = chunks(every)
+    told = tables(said, parts, (len(groups), len(every), len(names)))
+    mixed = said["wire"] == "mixed"
+    codings = VALUES if mixed else [told.how[0][1]] if told.how else []
+    frames = _frames(parts["frames"], told.sizes)
+    for group, code in zip(groups, told.codes, strict=True):
+        planes = {
+            name: [Cursor(next(frames)) for _ in READ[name][0](0)] for name in codings
+        }
+        packed = said["version"] == "2"
+        low = Cursor(next(frames) if packed else b"")
+        places = Cursor(next(frames) if packed or "blocks" in parts else b"")
+        for index in group:
+            tensor, start, count = every[index]
+            name = names[tensor]
+            how, values, density = told.how[tensor]
+            where = list(range(count))
+            if how == "mask":
+                shared = mixed or said["wire"].startswith("masked")
+                mask = drawn(_key(said, name, shared), len(found[name]), density)
+                where = [i - start for i in mask if start <= i < start + count]
+            elif how == "gaps":
+                kept = told.kept[index]
+                spelled = places.take(told.told[index])
+                lows = low.take(kept) if code == 2 and spelled else b""
+                where = told_places(code, spelled, lows, kept)
+            widths, decode = READ[values]
+            cursors = zip(planes[values], widths(len(where)), strict=True)
+            decoded = decode(len(where), *(one.take(width) for one, width in cursors))
+            scale = struct.unpack("b", parts["scales"][tensor : tensor + 1])[0] \
+                if "scales" in parts else 0  # fmt: skip
+            for place, value in zip(where, decoded, strict=True):
+                found[name][start + place] = value * 2.0**scale
+    return found
+
+
+def _key(said: dict[str, str], name: str, shared: bool) -> int:
+    who = [] if shared else [said["client"]]
+    parts = ["shared" if shared else "mask", int(said["seed"]), said["run"]]
+    text = json.dumps([*parts, int(said["round"]), *who, name], separators=(",", ":"))
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little")
 
 
-def _streams(parts: dict[str, bytes], planes: int) -> Iterator[bytes]:
+def _frames(data: bytes, sizes: list[int]) -> Iterator[bytes]:
     at = 0
-    for (size,) in struct.iter_unpack("<I", parts["chunks"]):
-        frame = parts["frames"][at : at + size]
+    for size in sizes:
+        frame = data[at : at + size]
         yield zstandard.decompress(frame) if frame else b""
         at += size

@@ -24,6 +24,13 @@ WIRES = (
     "dare(density=0.1)",
     "dare(density=0.35, values='fp8')",
     "dare(density=0.5, values='sign256')",
+    "int8",
+    "int4(rounding='stochastic')",
+    "sparse(density=0.02, values='int4')",
+    "sparse(density=0.4, values='int8b64')",
+    "moved(values='sign256')",
+    "masked(density=0.25, values='sign256')",
+    "dare(density=0.3, values='int8', rounding='stochastic')",
 )
 BASE = "b" * 64
 

@@ -10,6 +10,7 @@ from hypothesis.extra.numpy import arrays
 
 from fedelta.protocols import kernels
 from fedelta.protocols.codec import Payload, Refusal, decode, encode, repack
+from fedelta.protocols.positions import read_gaps
 
 from .forgeries import streams
 from .samples import SMALL, WIRES, context, header, payload
@@ -21,7 +22,7 @@ def test_places_increase_by_construction(gaps: Any, size: int, count: int) -> No
     """No bytes spell a place twice, backwards or outside."""
     positions = np.zeros(count, np.uint16)
     gaps.flags.writeable = False
-    if kernels.read_gaps(gaps, size, positions) == kernels.FINE:
+    if read_gaps(gaps, size, positions) == kernels.FINE:
         assert (np.diff(positions.astype(int)) > 0).all()
         assert positions.max(initial=0) < max(size, 1)
 

@@ -25,13 +25,13 @@ from .forgeries import (
 )
 from .samples import SMALL, WIRES, accepted, context, payload
 
-SPARSE = "sparse(density=0.3, values='fp16')"
+SPARSE = "sparse(density=0.08, values='fp16')"
 
 
 def escape(forgery: Forgery) -> None:
     """Spell out that nothing follows the last place of the first tensor."""
-    planes(lambda found: found[-1].insert(90, 255))(forgery)
-    forgery.tensors["blocks"][0, 1] = 91
+    planes(lambda found: found[-1].insert(24, 255))(forgery)
+    forgery.tensors["blocks"][0, 1] = 25
 
 
 STREAMS: dict[str, tuple[str, Change, Reason]] = {
@@ -86,7 +86,7 @@ STREAMS: dict[str, tuple[str, Change, Reason]] = {
     ),
     "table: above the density": (
         SPARSE,
-        lambda forgery: forgery.tensors["blocks"].__setitem__(0, [91, 91]),
+        lambda forgery: forgery.tensors["blocks"].__setitem__(0, [25, 25]),
         Reason.TOO_DENSE,
     ),
     "table: 2^32 - 1": (
@@ -94,7 +94,7 @@ STREAMS: dict[str, tuple[str, Change, Reason]] = {
         table("blocks", (0, 0), (1 << 32) - 1),
         Reason.TOO_DENSE,
     ),
-    "table: fewer gaps": (SPARSE, table("blocks", (0, 1), 89), Reason.LENGTH_MISMATCH),
+    "table: fewer gaps": (SPARSE, table("blocks", (0, 1), 23), Reason.LENGTH_MISMATCH),
     "table: many gaps": (SPARSE, table("blocks", (0, 1), 400), Reason.LENGTH_MISMATCH),
     # frames
     "dense, one more": ("fp16", planes(longer), Reason.SHAPE_MISMATCH),
@@ -163,8 +163,8 @@ def test_frames_of_nothing() -> None:
     empty = TaskVector.of({"w": np.zeros((3, 3), np.float32)})
     data = payload(empty, SPARSE)
     assert accepted(data, empty.layout).kept == 0
-    forgery = Forgery.of(data)
-    forgery.frames([zstandard.compress(b"", 1)] * 3)
+    forgery = Forgery.of(data, empty.layout)
+    forgery.frames([zstandard.compress(b"", 1)] * 4)
     found = decode(forgery.data(), context(empty.layout))
     assert isinstance(found, Refusal)
     assert found.reason == Reason.INFLATED_SIZE
