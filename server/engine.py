@@ -274,7 +274,8 @@ def _bind(reply: Message, message: Message) -> bool:
 def receipt(grid: Grid, message: Message) -> Receipt:
     """What a message or its reply cost; measured anew where the grid kept no count."""
     name = message.metadata.reply_to_message_id or message.metadata.message_id
-    if isinstance(grid, InProcessGrid) and name in grid.receipts:
-        return grid.receipts[name]
+    kept: Mapping[str, Receipt] = getattr(grid, "receipts", {})
+    if name in kept:
+        return kept[name]
     size = len(to_bytes(message))
     return Receipt(0, size) if message.metadata.reply_to_message_id else Receipt(size)

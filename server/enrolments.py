@@ -10,7 +10,6 @@ from flwr.serverapp import Grid
 from ..protocols.errors import QuorumError
 from ..protocols.messages import read_metrics
 from ..protocols.refusals import Reason, Refusal
-from .engine import InProcessGrid
 from .records import Record
 
 Said = Mapping[str, Any]
@@ -37,15 +36,16 @@ def ask(grid: Grid, timeout: float) -> Question:
     questions = [
         Message(RecordDict(), node, MessageType.QUERY, group_id="0") for node in nodes
     ]
-    known = grid.nodes if isinstance(grid, InProcessGrid) else {}
+    known: Mapping[str, int] = getattr(grid, "nodes", {})
     names = {node: name for name, node in known.items()}
     return Question(nodes, names, grid.send_and_receive(questions, timeout=timeout))
 
 
 def locate(grid: Grid, timeout: float) -> dict[str, int]:
     """The node of each client, by the names that the grid knows or that nodes tell."""
-    if isinstance(grid, InProcessGrid):
-        return dict(grid.nodes)
+    known: Mapping[str, int] = getattr(grid, "nodes", {})
+    if known:
+        return dict(known)
     return {name: node for node, name, _ in _answers(ask(grid, timeout))}
 
 

@@ -15,7 +15,7 @@ from .. import environments, files
 from ..coordination import coordinate
 from ..journal import Journal
 from ..runs import config_from_json, config_json
-from . import rosters
+from . import controls, rosters
 from .folders import HostFolder
 from .grids import HostGrid
 
@@ -39,7 +39,8 @@ def main(grid: Grid, context: Context) -> None:
     journal.hold()
     try:
         files.write(journal.folder / "config.json", config_json(config).encode())
-        hosted = HostGrid(grid, {admitted[name].key: name for name in asked})
+        known = controls.register(folder)
+        hosted = HostGrid(grid, {name: known[name] for name in asked})
         hosted.gather(config)
         coordinate(hosted, config, journal)
     finally:

@@ -1,4 +1,4 @@
-"""A coordinator and two institutions over TLS on loopback, from keys to a pulled model."""
+"""A coordinator and two institutions over TLS on loopback: from keys to a model."""
 
 import base64
 import datetime as dt

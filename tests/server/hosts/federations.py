@@ -1,4 +1,4 @@
-"""A real federation on this machine: a host and institutions, each its own processes."""
+"""A real federation on this machine: a host and institutions, as processes."""
 
 import os
 import signal

@@ -196,11 +196,10 @@ def test_another_federations_member_sees_nothing(
 def test_without_a_certificate_nothing_is_seen(hosted: HostFolder) -> None:
     trusted = grpc.ssl_channel_credentials(hosted.authority.read_bytes())
     address = f"127.0.0.1:{hosted.settings.host.status_port}"
-    with grpc.secure_channel(address, trusted) as channel:
-        with pytest.raises(grpc.RpcError):
-            health_pb2_grpc.HealthStub(channel).Check(
-                health_pb2.HealthCheckRequest(), timeout=5
-            )
+    with grpc.secure_channel(address, trusted) as channel, pytest.raises(grpc.RpcError):
+        health_pb2_grpc.HealthStub(channel).Check(
+            health_pb2.HealthCheckRequest(), timeout=5
+        )
 
 
 def test_health_is_told_to_members(member: JoinFolder, hosted: HostFolder) -> None:
