@@ -17,6 +17,7 @@ import typer
 from .. import __version__
 from ..client.joins.commands import app as join_commands
 from ..protocols.errors import ConfigError, FedeltaError, RoundError
+from .commands import compare, init, replay
 from .hosts.commands import app as host_commands
 
 app = typer.Typer(
@@ -87,8 +88,12 @@ def simulate(
     """Run a whole federation on this machine."""
     from .runs import load
 
-    options = {"run.rounds": rounds, "run.out": out, "run.seed": seed}
-    options["run.engine"] = engine or None
+    options = {
+        "run.rounds": rounds,
+        "run.out": out,
+        "run.seed": seed,
+        "run.engine": engine or None,
+    }
     chosen = [f"{key}={value}" for key, value in options.items() if value is not None]
     chosen += ["eval.central=true"] if central else []
     asked = load(config, preset=preset or None, overrides=[*(override or []), *chosen])
@@ -126,56 +131,6 @@ def report(folder: Folder) -> None:
     from .report import write
 
     typer.echo(write(folder))
-
-
-@app.command()
-def replay(
-    folder: Folder,
-    *,
-    recipe: Annotated[
-        list[str],
-        typer.Option(
-            metavar="TEXT",
-            help='Such as "ties(density=0.2)" or "fedavg @ factors"; repeatable.',
-        ),
-    ],
-    rounds: Annotated[
-        list[int] | None, typer.Option("--round", min=1, help="Only this round.")
-    ] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Merge a run's replies again by other recipes and judge each; no training."""
-    from .replays import replay as play
-
-    found = play(folder, recipe, rounds=rounds or ())
-    if as_json:
-        typer.echo(json.dumps(found, indent=2, sort_keys=True))
-        return
-    from rich.console import Console
-
-    from .tables import replay_table
-
-    console = Console()
-    console.print(replay_table(found))
-    console.print(found[0]["replay"]["note"], soft_wrap=True, highlight=False)
-    console.print(f"fedelta compare {folder}", soft_wrap=True, highlight=False)
-
-
-@app.command()
-def compare(
-    folders: Annotated[
-        list[Path], typer.Argument(metavar="DIR...", help="Runs or replays.")
-    ],
-    *,
-    out: Annotated[
-        Path | None, typer.Option(help="The page; compare.html in the first DIR.")
-    ] = None,
-    metric: Annotated[str, typer.Option(help="Told first.", show_default=False)] = "",
-) -> None:
-    """Put several runs or replays on one page, pair by pair."""
-    from .comparisons import write
-
-    typer.echo(write(folders, out, metric))
 
 
 @app.command()
@@ -232,6 +187,10 @@ def merge(
         job = receipts.Job(recipe, given, base, _numbers(weights), seed)
         receipts.run(job, out)
     typer.echo(out)
+
+
+for _command in (init, replay, compare):
+    app.command()(_command)
 
 
 def _numbers(text: str | None) -> list[float] | None:

@@ -1,0 +1,95 @@
+"""Commands around runs: begin one from data, merge one again, compare several."""
+
+import json
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def init(
+    folder: Annotated[
+        Path, typer.Argument(metavar="FOLDER", help="Data files, one a client.")
+    ] = Path(),
+    *,
+    out: Annotated[Path, typer.Option(help="The configuration to write.")] = Path(
+        "federation.toml"
+    ),
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what each client has; write nothing.")
+    ] = False,
+) -> None:
+    """Write a commented configuration from what lies in a folder of data."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from ..client.data import load as read
+    from ..protocols.errors import ConfigError
+    from . import drafts, files, runs
+
+    if out.exists() and not dry_run:
+        raise ConfigError(f"{out} is there already: choose another name by --out")
+    text = drafts.draft(folder)
+    with tempfile.TemporaryDirectory() as there:
+        trial = Path(there) / out.name
+        trial.write_text(text, encoding="utf-8")
+        task = read(runs.load(trial))
+    table = Table("client", "region", "training", "validation", "mostly")
+    for row in drafts.rows(task):
+        table.add_row(*row)
+    console = Console()
+    console.print(table)
+    told = f"{len(task.clients)} clients, {len(task.labels)} classes or domains, "
+    console.print(f"{told}{len(task.test)} test examples", highlight=False)
+    if not dry_run:
+        files.write(out, text.encode())
+        console.print(f"wrote {out}: fedelta simulate {out}", highlight=False)
+
+
+def replay(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A run's folder.")],
+    *,
+    recipe: Annotated[
+        list[str],
+        typer.Option(
+            metavar="TEXT",
+            help='Such as "ties(density=0.2)" or "fedavg @ factors"; repeatable.',
+        ),
+    ],
+    rounds: Annotated[
+        list[int] | None, typer.Option("--round", min=1, help="Only this round.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Merge a run's replies again by other recipes and judge each; no training."""
+    from .replays import replay as play
+
+    found = play(folder, recipe, rounds=rounds or ())
+    if as_json:
+        typer.echo(json.dumps(found, indent=2, sort_keys=True))
+        return
+    from rich.console import Console
+
+    from .tables import replay_table
+
+    console = Console()
+    console.print(replay_table(found))
+    console.print(found[0]["replay"]["note"], soft_wrap=True, highlight=False)
+    console.print(f"fedelta compare {folder}", soft_wrap=True, highlight=False)
+
+
+def compare(
+    folders: Annotated[
+        list[Path], typer.Argument(metavar="DIR...", help="Runs or replays.")
+    ],
+    *,
+    out: Annotated[
+        Path | None, typer.Option(help="The page; compare.html in the first DIR.")
+    ] = None,
+    metric: Annotated[str, typer.Option(help="Told first.", show_default=False)] = "",
+) -> None:
+    """Put several runs or replays on one page, pair by pair."""
+    from .comparisons import write
+
+    typer.echo(write(folders, out, metric))
