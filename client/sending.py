@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from ..aggregators.base import Key
+from ..aggregators.products import tensor
 from ..aggregators.recipes import recipe
 from ..protocols.codec import Context, Header, decode, encode
 from ..protocols.errors import BoundsError
@@ -15,19 +16,23 @@ from ..protocols.vectors import Contribution, Floats, Layout, TaskVector
 from ..protocols.wires import wire
 from .stores import Feedback, carried
 
+_SELECTS, _BOUNDS = ("trim(", "trim_vector("), ("clip(",)
+"""What leaves values out that may be sent later, and what bounds their size."""
+
 
 def feeds_back(plan: RoundPlan, config: Config) -> bool:
     """Whether this client keeps what the format takes away.
 
     Not where A is drawn anew each round (an old residual would be of another A), nor
-    where values are rescaled to be right on average.
+    where values are rescaled (to be right on average, or by a recipe's own transform).
     """
-    seeded = wire(plan.wire).places == "seeded"
-    dropped = plan.before == "client" and any(
-        one.text.startswith("drop") for one in recipe(plan.recipe).before
-    )
+    rescaled = wire(plan.wire).gain != 1.0
+    if plan.before == "client":
+        owed = (*_SELECTS, *_BOUNDS)
+        parts = recipe(plan.recipe).before
+        rescaled |= not all(one.text.startswith(owed) for one in parts)
     lasting = config.train.mode == "full" or config.lora.init == "run"
-    return plan.feedback and lasting and not (seeded or dropped)
+    return plan.feedback and lasting and not rescaled
 
 
 def reply(
@@ -60,25 +65,32 @@ def reply(
     keeps = feeds_back(plan, config)
     store = Feedback(folder, plan, base)
     whole = carried(change, store.committed(plan.accepted)) if keeps else change
-    vector = TaskVector.of(whole)
-    before = prepared(vector, plan)
+    bounded, before = prepared(TaskVector.of(whole), plan)
     data = encode(before, plan.wire, header(plan, config, weight))
     if keeps:
-        sent = _decoded(data, vector.layout, plan, weight)
-        store.keep(plan.round, {name: whole[name] - sent[name] for name in whole})
+        sent = _decoded(data, before.layout, plan, weight)
+        rest = {name: tensor(bounded, name) - sent[name] for name in whole}
+        store.keep(plan.round, rest)
     return data
 
 
-def prepared(vector: Contribution, plan: RoundPlan) -> Contribution:
+def prepared(
+    vector: Contribution, plan: RoundPlan
+) -> tuple[Contribution, Contribution]:
     """A change as the recipe's own transforms leave it, where the client applies them.
 
-    What they take away is part of the residual, like what the format takes away.
+    Returns:
+        What the residual is counted from, and what is sent. What a trim leaves out is
+        owed, like what the format takes away; what a clip cuts off is not.
     """
+    bounded = vector
     if plan.before == "client":
         key = Key(plan.run, plan.round, plan.client)
         for transform in recipe(plan.recipe).before:
             vector = transform.apply(vector, key)
-    return vector
+            if transform.text.startswith(_BOUNDS):
+                bounded = vector
+    return bounded, vector
 
 
 def header(plan: RoundPlan, config: Config, weight: int) -> Header:

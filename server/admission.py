@@ -28,12 +28,14 @@ class Rules:
         pairs: which tensors are low-rank pairs.
         start: A at the round's start, by name.
         norm_cap: the largest norm of a change, in units of the weights; 0: none.
+        applied: the recipe's transforms that clients applied, as texts.
     """
 
     context: Context
     pairs: Sequence[Pair]
     start: Mapping[str, Floats]
     norm_cap: float = 0.0
+    applied: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from ..protocols.codec import Context, Header, Payload, decode, encode
 from ..protocols.errors import BoundsError, CheckpointError, RoundError
 from ..protocols.refusals import Refusal
 from ..protocols.vectors import Floats, TaskVector
+from . import placements
 from .admission import Rules, judge
 from .arrivals import Arrivals
 from .rosters import Member
@@ -63,7 +64,8 @@ def rules_of(session: Session, client: str, number: int) -> Rules:
         seed=config.run.seed,
     )
     pairs, start = session.pairs(client), session.start(client, number)
-    return Rules(context, pairs, start, config.round.norm_cap)
+    applied = placements.applied(config)
+    return Rules(context, pairs, start, config.round.norm_cap, applied)
 
 
 def release(session: Session, arrivals: Arrivals) -> Release:
@@ -73,7 +75,7 @@ def release(session: Session, arrivals: Arrivals) -> Release:
         RoundError: the merged update is not one that could be folded.
     """
     with _opened(session, arrivals) as found:
-        merged = _merged(session, found, arrivals.number)
+        merged = _merged(session, found, arrivals)
         told = compare.compare(found)
     wanted, states = _stepped(session, merged)
     update = pack(session, wanted, arrivals.number)
@@ -166,10 +168,11 @@ def _arrival(
     )
 
 
-def _merged(session: Session, found: list[Arrival], number: int) -> Merged:
-    config = session.config
+def _merged(session: Session, found: list[Arrival], arrivals: Arrivals) -> Merged:
+    config, number = session.config, arrivals.number
+    done = next((rules.applied for rules in arrivals.rules.values()), ())
     return merge_round(
-        recipe(config.merge.recipe),
+        placements.left(recipe(config.merge.recipe), done),
         config.lora.space,
         found,
         key=Key(session.run, number),

@@ -19,7 +19,7 @@ from ..aggregators.recipes import SPACES, properties, recipe
 from ..protocols import metrics
 from ..protocols.errors import ConfigError
 from ..protocols.settings import Config
-from . import environments, evaluation, files
+from . import environments, evaluation, files, placements
 from .admission import Rules
 from .arrivals import Arrivals
 from .recordings import CONFIG, SUMMARY, Recording, bring
@@ -259,6 +259,17 @@ def _judged(session: Session) -> dict[str, float]:
     return metrics.merge(found)
 
 
+def _applied(config: Config, variant: Variant) -> dict[str, Any]:
+    """What the replies had gone through before they were sealed."""
+    done = placements.applied(config)
+    given = recipe(variant.recipe)
+    if not done or placements.left(given, done) is not given:
+        return {"applied": list(done), "note": NOTE}
+    parts = " | ".join(done)
+    note = f"{NOTE}; clients had applied {parts} to what is merged here"
+    return {"applied": list(done), "note": note}
+
+
 def _summary(player: Player, session: Session, variant: Variant) -> dict[str, Any]:
     tape = player.tape
     recorded = tape.summary["metrics"]
@@ -272,7 +283,7 @@ def _summary(player: Player, session: Session, variant: Variant) -> dict[str, An
         "rounds": session.config.run.rounds,
         "clients": len(session.roster),
         "replay": {"of": tape.config.run.name, "rounds": list(player.rounds)}
-        | {"note": NOTE},
+        | _applied(tape.config, variant),
         "metrics": {
             "base": session.metrics.get(0, {}),
             "final": session.metrics[player.rounds[-1]],

@@ -14,7 +14,7 @@ from flwr.serverapp.strategy import Strategy
 from ..protocols.errors import QuorumError, RoundError
 from ..protocols.messages import plan_content
 from ..protocols.plans import RoundPlan
-from . import evaluation
+from . import evaluation, placements
 from .arrivals import Arrivals
 from .releases import Release, release, rules_of
 from .rosters import Member, quorum
@@ -210,7 +210,7 @@ def message_to(session: Session, member: Member, number: int, kind: str) -> Mess
         space=config.lora.space,
         wire=config.wire.up,
         feedback=config.wire.feedback,
-        before="server",
+        before=placements.before(config),
         accepted=member.accepted,
     )
     content = plan_content(plan, [one.data for one in updates])
