@@ -1,5 +1,6 @@
 """Which round's model is kept, and when a run has stopped getting better."""
 
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -18,10 +19,10 @@ def falls(metric: str) -> bool:
     """Whether less of a metric is better.
 
     Example:
-        >>> falls("validation_loss"), falls("perplexity_code"), falls("macro_f1")
+        >>> falls("validation_loss"), falls("perplexity/code"), falls("macro_f1")
         (True, True, False)
     """
-    return any(part in _FALLING for part in metric.split("_"))
+    return any(part in _FALLING for part in re.split("[_/]", metric))
 
 
 def best(metrics: Found, metric: str) -> int:
