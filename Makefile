@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 export OMP_NUM_THREADS := 1
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: help demo test lint check-a docs constraints clean
+.PHONY: help demo test lint check-a check-e federation docs constraints clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 16
@@ -39,6 +39,12 @@ check-a: $(VENV)/.ready ## what the README says about the demo, on three seeds (
 
 docs: $(VENV)/.ready ## rewrite the pages that follow from the code
 	$(BIN)/python -m tests.pages
+
+federation: $(VENV)/.ready ## five machines' worth of networks, TLS, kills (root, nginx; 5 minutes)
+	$(BIN)/python benchmarks/federation.py
+
+check-e: $(VENV)/.ready ## hosting and joining, in a reduced form (nginx)
+	$(BIN)/python -m pytest tests/deploy tests/server/hosts tests/client/joins
 
 constraints: ## rewrite constraints.txt from a fresh environment
 	rm -rf build/pins && $(PYTHON) -m venv build/pins

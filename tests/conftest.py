@@ -15,6 +15,11 @@ def _chromium(mark: pytest.Mark) -> str:
     return "" if found else "chromium is not here: apt-get install chromium"
 
 
+def _nginx(mark: pytest.Mark) -> str:
+    found = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
+    return "" if found else "nginx is not here: apt-get install nginx"
+
+
 def _peers(mark: pytest.Mark) -> str:
     lacking = [name for name in mark.args if find_spec(name) is None]
     return f"not installed: {', '.join(lacking)}" if lacking else ""
@@ -26,6 +31,7 @@ def _root(mark: pytest.Mark) -> str:
 
 NEEDS: dict[str, Callable[[pytest.Mark], str]] = {
     "needs_chromium": _chromium,
+    "needs_nginx": _nginx,
     "needs_root": _root,
     "peer": _peers,
 }

@@ -4,7 +4,6 @@ import base64
 import datetime as dt
 import json
 import os
-import shutil
 import signal
 import ssl
 from collections.abc import Iterator
@@ -21,10 +20,7 @@ from fedelta.server.hosts.folders import HostFolder
 from tests import tiny
 from tests.server.hosts.federations import Processes, host, join, left_behind, run, wait
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(not shutil.which("nginx"), reason="apt-get install nginx"),
-]
+pytestmark = [pytest.mark.slow, pytest.mark.needs_nginx]
 NAMES = ("hospital-a", "hospital-b")
 CONFIG = """
 [run]

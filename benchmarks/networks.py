@@ -1,0 +1,91 @@
+"""Machines of a small network on this one: namespaces on a bridge of their own."""
+
+import subprocess
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+SUBNET = "10.77.0"
+PREFIX = "fedelta"
+
+
+def ip(*words: str, check: bool = True) -> None:
+    """Run `ip`; errors are raised with what it said."""
+    done = subprocess.run(["ip", *words], capture_output=True, text=True, check=False)  # noqa: S607
+    if check and done.returncode:
+        raise RuntimeError(f"ip {' '.join(words)}: {done.stderr.strip()}")
+
+
+class Network:
+    """Namespaces on one bridge, which lies in a namespace of its own: the root's stays.
+
+    Args:
+        names: the machines, the first gets the first address.
+    """
+
+    def __init__(self, names: tuple[str, ...]) -> None:
+        self.addresses = {name: f"{SUBNET}.{at}" for at, name in enumerate(names, 1)}
+
+    def __enter__(self) -> Self:
+        """Make it; what an earlier one left is taken away first."""
+        self._remove()
+        switch = f"{PREFIX}-switch"
+        ip("netns", "add", switch)
+        ip("-n", switch, "link", "add", "bridge", "type", "bridge")
+        ip("-n", switch, "link", "set", "bridge", "up")
+        for at, (name, address) in enumerate(self.addresses.items()):
+            space = self.space(name)
+            ip("netns", "add", space)
+            ip("-n", space, "link", "set", "lo", "up")
+            ip(
+                *("-n", space, "link", "add", "eth0", "type", "veth"),
+                *("peer", "name", f"port{at}", "netns", switch),
+            )
+            ip("-n", space, "addr", "add", f"{address}/24", "dev", "eth0")
+            ip("-n", space, "link", "set", "eth0", "up")
+            ip("-n", switch, "link", "set", f"port{at}", "master", "bridge", "up")
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Take it away."""
+        self._remove()
+
+    def space(self, name: str) -> str:
+        """A machine's namespace."""
+        return f"{PREFIX}-{name}"
+
+    def inside(self, name: str) -> list[str]:
+        """Words that run a command on a machine."""
+        return ["ip", "netns", "exec", self.space(name)]
+
+    def cut(self, name: str) -> None:
+        """Pull a machine's cable."""
+        ip("-n", self.space(name), "link", "set", "eth0", "down")
+
+    def plug(self, name: str) -> None:
+        """Put it back."""
+        ip("-n", self.space(name), "link", "set", "eth0", "up")
+
+    def counted(self, name: str) -> tuple[int, int]:
+        """Bytes that a machine's device has received and sent."""
+        base = "/sys/class/net/eth0/statistics"
+        found = [
+            subprocess.run(
+                [*self.inside(name), "cat", f"{base}/{one}"],
+                capture_output=True,
+                text=True,
+                check=True,
+            ).stdout
+            for one in ("rx_bytes", "tx_bytes")
+        ]
+        return int(found[0]), int(found[1])
+
+    def _remove(self) -> None:
+        there = Path("/var/run/netns")
+        for path in there.glob(f"{PREFIX}-*") if there.exists() else ():
+            ip("netns", "del", path.name, check=False)
