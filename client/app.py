@@ -64,9 +64,10 @@ def train(message: Message, context: Context) -> RecordDict:
             metrics |= {f"validation_{what}": judged[what] for what in sorted(judged)}
         change = adapter.change()
     weight = _weight(session, name)
-    data = sending.reply(change, plan, config, home, base.digest, weight)
-    metrics |= {"examples": float(weight), "seconds": time.monotonic() - begun}
-    return messages.reply_content(data, metrics)
+    sent = sending.reply(change, plan, config, home, base.digest, weight)
+    metrics |= sent.metrics | {"examples": float(weight)}
+    metrics |= {"seconds": time.monotonic() - begun}
+    return messages.reply_content(sent.data, metrics)
 
 
 @app.train("alone")

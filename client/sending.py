@@ -1,5 +1,6 @@
 """From what training changed to the bytes of a reply."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -7,13 +8,14 @@ import numpy as np
 from ..aggregators.base import Key
 from ..aggregators.products import tensor
 from ..aggregators.recipes import recipe
+from ..protocols.budgets import budget, fitted, usual
 from ..protocols.codec import Context, Header, decode, encode
 from ..protocols.errors import BoundsError
 from ..protocols.plans import RoundPlan
 from ..protocols.refusals import Refusal
 from ..protocols.settings import Config
 from ..protocols.vectors import Contribution, Floats, Layout, TaskVector
-from ..protocols.wires import wire
+from ..protocols.wires import AUTO, wire
 from .stores import Feedback, carried
 
 _SELECTS, _BOUNDS = ("trim(", "trim_vector("), ("clip(",)
@@ -35,6 +37,20 @@ def feeds_back(plan: RoundPlan, config: Config) -> bool:
     return plan.feedback and lasting and not rescaled
 
 
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """One round's reply.
+
+    Attributes:
+        data: the payload.
+        metrics: "wire_energy", the share of what was to be sent that the receiver gets
+            (1 minus the squared relative error), and "wire_bits", bits an element.
+    """
+
+    data: bytes
+    metrics: dict[str, float]
+
+
 def reply(
     change: dict[str, Floats],
     plan: RoundPlan,
@@ -42,7 +58,7 @@ def reply(
     folder: Path,
     base: str,
     weight: int,
-) -> bytes:
+) -> Reply:
     """Write one reply; with feedback, store what the format took away.
 
     Args:
@@ -54,10 +70,11 @@ def reply(
         weight: how many examples this client counts for.
 
     Returns:
-        The payload.
+        The payload, and how well it does.
 
     Raises:
-        BoundsError: the change is not finite or cannot be written in this format.
+        BoundsError: the change is not finite, does not fit its budget, or cannot be
+            written in this format.
     """
     for name, value in change.items():
         if not np.isfinite(value).all():
@@ -66,12 +83,31 @@ def reply(
     store = Feedback(folder, plan, base)
     whole = carried(change, store.committed(plan.accepted)) if keeps else change
     bounded, before = prepared(TaskVector.of(whole), plan)
-    data = encode(before, plan.wire, header(plan, config, weight))
+    data = _written(before, plan, config, header(plan, config, weight))
+    sent = _decoded(data, before.layout, plan, weight)
     if keeps:
-        sent = _decoded(data, before.layout, plan, weight)
         rest = {name: tensor(bounded, name) - sent[name] for name in whole}
         store.keep(plan.round, rest)
-    return data
+    bits = 8 * len(data) / max(before.layout.size, 1)
+    return Reply(data, {"wire_energy": _energy(before, sent), "wire_bits": bits})
+
+
+def _written(
+    vector: Contribution, plan: RoundPlan, config: Config, said: Header
+) -> bytes:
+    if plan.wire != AUTO:
+        return encode(vector, plan.wire, said)
+    most = budget(config, plan.client) or usual(vector.layout)
+    return fitted(vector, said, most).data
+
+
+def _energy(wanted: Contribution, sent: dict[str, Floats]) -> float:
+    total = missed = 0.0
+    for name, found in sent.items():
+        whole = tensor(wanted, name).astype(np.float64)
+        total += float(np.square(whole).sum())
+        missed += float(np.square(whole - found).sum())
+    return 1 - missed / total if total else 1.0
 
 
 def prepared(

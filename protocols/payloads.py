@@ -11,7 +11,7 @@ from .masks import drawn, mask_key
 from .positions import GAPS, read_places
 from .refusals import Reason, refuse
 from .streams import Streams
-from .values import CODINGS, HALVES, Halves
+from .values import CODINGS, HALVES, Counts, Halves
 from .vectors import SPAN, Block, Floats, Positions, Span
 from .wires import Choice
 
@@ -82,6 +82,13 @@ class Payload:
         """Its bytes and tables, for whoever decodes and folds in one go."""
         return self._streams
 
+    @property
+    def counts(self) -> Counts:
+        """[tensors] how many values each tensor has."""
+        streams, names = self._streams, self.layout.names
+        sums = np.bincount(streams.owners, streams.tables.kept, len(names))
+        return sums.astype(np.int64)
+
     def clone(self) -> "Payload":
         """Another reader of the same bytes, with scratch of its own."""
         return Payload(self._streams, self.norm, self.peaks)
@@ -93,6 +100,14 @@ class Payload:
     def choice(self, tensor: int) -> Choice:
         """How a tensor travels."""
         return self._streams.tables.choices[tensor]
+
+    def formats(self) -> dict[str, int]:
+        """How many tensors travel in which format, such as {"int4 gaps": 2}."""
+        found: dict[str, int] = {}
+        for choice in self._streams.tables.choices:
+            name = f"{choice.values} {choice.places}".removesuffix(" all")
+            found[name] = found.get(name, 0) + 1
+        return dict(sorted(found.items()))
 
     def block(self, span: Span) -> Block:
         """What it holds in one span: a view, valid until the next one is read."""

@@ -38,6 +38,9 @@ class Run:
         engine: "in-process": worker processes on this machine; "flower": Flower's
             own simulation runtime (Ray), on one machine or a cluster.
         tensorboard: also write the record as TensorBoard events, into the folder.
+        export: what is written to the run's `model`: a PEFT "adapter", the "folded"
+            model as a transformers folder, or "both" (the folded one in
+            `model/folded`). "auto": the adapter, where the updates are factors.
     """
 
     name: str = "run"
@@ -46,6 +49,7 @@ class Run:
     out: str = "runs/run"
     engine: Literal["in-process", "flower"] = "in-process"
     tensorboard: bool = False
+    export: Literal["auto", "adapter", "folded", "both"] = "auto"
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +105,8 @@ class Lora:
         scaling: "lora" (alpha / r) or "rslora" (alpha / sqrt(r)).
         init: A is drawn anew each "round" or once a "run".
         rank_down: rank of the merged update on its way back; 0: 4 r.
+        rank_out: rank of the adapter that is written out at the end; 0: as high as it
+            takes to cut nothing off.
         space: what is merged: each module's "product" B A, or the "factors" apart.
     """
 
@@ -110,6 +116,7 @@ class Lora:
     scaling: Literal["lora", "rslora"] = "lora"
     init: Literal["run", "round"] = "run"
     rank_down: int = 0
+    rank_out: int = 0
     space: Literal["product", "factors"] = "product"
 
 
@@ -135,15 +142,19 @@ class Wire:
     """[wire]: how updates travel.
 
     Attributes:
-        up: format of a reply: "fp32", "fp16", "sign256", "sparse(density=0.05)",
-            "dare(density=0.1)".
+        up: format of a reply: "fp32", "fp16", "fp8", "int8", "int4", "sign256" (one bit
+            a value), "sparse(density=0.05)", "dare(density=0.1)", "masked(0.1)", or
+            "auto": each client measures which one carries most energy for its bytes.
         down: format of the merged update.
         feedback: keep what the format took away and add it to the next reply.
+        up_bytes: the most bytes of a reply, such as "2MB": each client fits formats and
+            densities to it, tensor by tensor; 0: no budget.
     """
 
     up: str = "sign256"
     down: str = "fp16"
     feedback: bool = True
+    up_bytes: str | int = 0
 
 
 @dataclass(frozen=True, slots=True)

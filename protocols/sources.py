@@ -82,7 +82,7 @@ class Client:
         data: its file or `datasets` folder.
         region: which branch of the tree it belongs to.
         examples_cap: it counts for at most this many examples; 0: no cap.
-        up_bytes: its own uplink budget a round; 0: the run's.
+        up_bytes: its own uplink budget a round, as `wire.up_bytes`; 0: the run's.
         rank: its own LoRA rank; 0: the run's.
         alpha: its own LoRA alpha; 0: the run's.
     """
@@ -91,6 +91,6 @@ class Client:
     data: str = ""
     region: str = ""
     examples_cap: int = 0
-    up_bytes: int = 0
+    up_bytes: str | int = 0
     rank: int = 0
     alpha: float = 0.0

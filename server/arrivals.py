@@ -133,6 +133,8 @@ def _note(found: Admitted, cost: Receipt) -> dict[str, Any]:
         "bytes": cost.up,
         "down": cost.down,
         "payload": len(found.data),
+        "wire": found.payload.header.wire,
+        "formats": found.payload.formats(),
         "norm": found.norm,
         "weight": found.payload.header.weight,
         "seconds": round(cost.seconds, 3),

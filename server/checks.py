@@ -8,9 +8,11 @@ from typing import Any
 
 from ..aggregators.outer import optimizer
 from ..aggregators.recipes import properties, recipe
+from ..protocols.budgets import size
 from ..protocols.errors import ConfigError
 from ..protocols.settings import Config
-from ..protocols.wires import wire
+from ..protocols.wires import AUTO, Wire, wire
+from . import exports
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _MOST_CLIENTS = 1 << 16
@@ -76,6 +78,7 @@ def check(config: Config) -> None:
     _rounds(config)
     _eval(config)
     _journal(config)
+    exports.check(config)
     _merge(config)
     _wire(config)
 
@@ -98,8 +101,10 @@ def _clients(config: Config) -> None:
             )
         if client.name in seen:
             raise ConfigError(f"clients[{place}].name: {client.name!r} is there twice")
-        if client.examples_cap < 0 or client.up_bytes < 0:
+        if client.examples_cap < 0:
             raise ConfigError(f"clients[{place}]: caps must be at least 0")
+        with _at(f"clients[{place}].up_bytes"):
+            size(client.up_bytes)
         if client.rank < 0 or client.alpha < 0:
             raise ConfigError(f"clients[{place}]: rank and alpha must be at least 0")
         seen.add(client.name)
@@ -167,9 +172,17 @@ def _merge(config: Config) -> None:
 
 def _wire(config: Config) -> None:
     with _at("wire.up"):
-        wire(config.wire.up)
+        _named(wire(config.wire.up), {AUTO})
     with _at("wire.down"):
-        wire(config.wire.down)
+        _named(wire(config.wire.down), set())
+    with _at("wire.up_bytes"):
+        size(config.wire.up_bytes)
+
+
+def _named(found: Wire, allowed: set[str]) -> None:
+    """A mixed format is for whoever sees what it is for."""
+    if found.places == "mixed" and found.name not in allowed:
+        raise ConfigError(f"{found} is chosen by who sends, not here")
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from ..aggregators.outer import optimizer
 from ..aggregators.recipes import recipe
 from ..aggregators.spaces import Arrival, Merged, merge_round
 from ..protocols import digests, seeds
+from ..protocols.budgets import downlink, uplink
 from ..protocols.codec import Context, Header, Payload, decode, encode
 from ..protocols.errors import BoundsError, CheckpointError, RoundError
 from ..protocols.refusals import Refusal
@@ -59,7 +60,7 @@ def rules_of(session: Session, client: str, number: int) -> Rules:
         run=session.run,
         round=number,
         base=session.model.base,
-        wire=config.wire.up,
+        wire=uplink(config, client),
         recipe=config.merge.recipe,
         seed=config.run.seed,
     )
@@ -119,7 +120,7 @@ def pack(session: Session, update: Tensors, number: int) -> Update:
             f"round {number}: the merge gave other tensors than clients take"
         )
     try:
-        data = encode(vector, session.config.wire.down, header)
+        data = encode(vector, downlink(session.config), header)
     except BoundsError as error:
         raise RoundError(
             f"round {number}: the merged update is unusable ({error})"
@@ -136,7 +137,7 @@ def _context(session: Session, number: int) -> Context:
         run=session.run,
         round=number,
         base=session.model.base,
-        wire=session.config.wire.down,
+        wire=downlink(session.config),
     )
 
 

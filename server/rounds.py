@@ -11,6 +11,7 @@ from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, MetricReco
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
 
+from ..protocols.budgets import uplink
 from ..protocols.errors import QuorumError, RoundError
 from ..protocols.messages import plan_content
 from ..protocols.plans import RoundPlan
@@ -208,7 +209,7 @@ def message_to(session: Session, member: Member, number: int, kind: str) -> Mess
         updates=tuple(one.digest for one in updates),
         recipe=config.merge.recipe,
         space=config.lora.space,
-        wire=config.wire.up,
+        wire=uplink(config, member.name),
         feedback=config.wire.feedback,
         before=placements.before(config),
         accepted=member.accepted,

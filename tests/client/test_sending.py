@@ -55,7 +55,7 @@ def change(number: int) -> dict[str, Floats]:
 def send(folder: Path, asked: RoundPlan, number: int | None = None) -> bytes:
     """One round's reply."""
     what = change(asked.round if number is None else number)
-    return sending.reply(what, asked, Config(), folder, BASE, 7)
+    return sending.reply(what, asked, Config(), folder, BASE, 7).data
 
 
 def read(data: bytes, number: int, wire: str = "sign256") -> dict[str, Floats]:
