@@ -12,6 +12,7 @@ from ..protocols.settings import Config
 from . import files
 from .journal import Journal
 from .records import Record
+from .releases import read_update
 from .rosters import Roster
 from .runs import config_from_json, run_id
 from .sessions import Session
@@ -120,6 +121,18 @@ class Recording:
         if any(sealed[n].note["digest"] != merged[n] for n in merged.keys() & sealed):
             raise CheckpointError(f"{self.folder}: round {number} was tampered with")
         return set(merged) <= sealed.keys()
+
+
+def updates(session: Session, tape: Recording) -> list[Update]:
+    """A run's own updates, oldest first; the session is left at the last one.
+
+    Raises:
+        CheckpointError: one is not there, or is another one.
+    """
+    bring(session, ())
+    for version, digest in enumerate(tape.last["updates"], 1):
+        session.model.add(read_update(session, version, digest))
+    return list(session.model.updates)
 
 
 def bring(session: Session, updates: Sequence[Update]) -> None:

@@ -22,9 +22,9 @@ from ..protocols.settings import Config
 from . import environments, evaluation, files, placements
 from .admission import Rules
 from .arrivals import Arrivals
-from .recordings import CONFIG, SUMMARY, Recording, bring
+from .recordings import CONFIG, SUMMARY, Recording, bring, updates
 from .records import Listener, Record
-from .releases import read_update, release, rules_of
+from .releases import release, rules_of
 from .rosters import Member
 from .sessions import Session
 from .versions import Update
@@ -185,10 +185,7 @@ def _recorded(player: Player, record: Record) -> None:
         return
     tape = player.tape
     session = tape.session(player.base(tape.config), tape.config, record)
-    bring(session, ())
-    for version, digest in enumerate(tape.last["updates"], 1):
-        session.model.add(read_update(session, version, digest))
-    player.updates.extend(session.model.updates)
+    player.updates.extend(updates(session, tape))
 
 
 def _introduce(session: Session, tape: Recording) -> None:
