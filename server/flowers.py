@@ -26,7 +26,7 @@ from . import environments, files
 from .records import Listener, read
 from .runs import config_json
 
-_APP = f"""\
+APP = f"""\
 [project]
 name = "fedelta"
 version = "{__version__}"
@@ -46,7 +46,7 @@ clientapp = "fedelta.client.app:app"
 config = ""
 state = ""
 """
-_LINK = """\
+LINK = """\
 [superlink]
 default = "here"
 
@@ -84,9 +84,9 @@ def run(
         )
     home = folder.resolve() / "flower"
     _write(config, folder, home)
-    around = _around(home)
-    with _link(home, around) as port:
-        files.write(home / "config.toml", _LINK.format(port=port).encode())
+    around = surroundings(home)
+    with superlink(home, around) as port:
+        files.write(home / "config.toml", LINK.format(port=port).encode())
         options = {
             "num-supernodes": len(load(config).clients),
             "client-resources-num-cpus": 1,
@@ -112,7 +112,7 @@ def run(
 
 def _write(config: Config, folder: Path, home: Path) -> None:
     """The app that Flower bundles (configuration, no code) and the run's settings."""
-    files.write(home / "app" / "pyproject.toml", _APP.encode())
+    files.write(home / "app" / "pyproject.toml", APP.encode())
     files.write(home / "app" / "README.md", b"Run by `fedelta simulate`.\n")
     given = {
         "config": config_json(config),
@@ -122,7 +122,7 @@ def _write(config: Config, folder: Path, home: Path) -> None:
     files.write(home / "run.toml", ("\n".join(lines) + "\n").encode())
 
 
-def _around(home: Path) -> dict[str, str]:
+def surroundings(home: Path) -> dict[str, str]:
     """Variables for Flower and Ray: a private home, and silence."""
     kept = {key: value for key, value in os.environ.items() if key[:5] != "FLWR_"}
     return (
@@ -139,7 +139,7 @@ def _around(home: Path) -> dict[str, str]:
 
 
 @contextmanager
-def _link(home: Path, around: Mapping[str, str]) -> Iterator[int]:
+def superlink(home: Path, around: Mapping[str, str]) -> Iterator[int]:
     """A SuperLink of our own while it is needed; its port."""
     port, control = _free(), _free()
     words = [program("flower-superlink"), "--insecure", "--simulation"]

@@ -60,7 +60,7 @@ def test_without_ray_the_engine_says_what_to_install(
 def test_flower_is_kept_to_itself(tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.setenv("FLWR_HOME", "/elsewhere")
     monkeypatch.setenv("FLWR_LOCAL_SUPERLINK_HTTP_API_PORT", "1")
-    around = flowers._around(tmp_path)
+    around = flowers.surroundings(tmp_path)
     assert around["FLWR_HOME"] == str(tmp_path)
     assert "FLWR_LOCAL_SUPERLINK_HTTP_API_PORT" not in around
     for name in (
