@@ -41,6 +41,7 @@ class Causal:
 
     Attributes:
         body: the model.
+        tokenizer: its tokenizer.
         head: nothing: its output layer is the model's own.
     """
 
@@ -49,7 +50,7 @@ class Causal:
     ) -> None:
         self.body = body
         self.head: dict[str, nn.Parameter] = {}
-        self._tokenizer = tokenizer
+        self.tokenizer = tokenizer
         self._domains = tuple(domains)
         self._dtype = dtype
 
@@ -97,7 +98,7 @@ class Causal:
         return perplexities.metrics(sums, counts, examples.labels, self._domains)
 
     def _encoded(self, scripts: Iterable[str], longest: int) -> list[texts.Row]:
-        return [texts.encode(one, self._tokenizer, longest) for one in scripts]
+        return [texts.encode(one, self.tokenizer, longest) for one in scripts]
 
 
 def _batch(rows: Sequence[Pack]) -> tuple[dict[str, Tensor], Tensor]:

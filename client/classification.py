@@ -36,7 +36,7 @@ class Classification:
         self.body: nn.Module = scorer.body
         self.head: dict[str, nn.Parameter] = scorer.head
         self._scorer = scorer
-        self._tokenizer = tokenizer
+        self.tokenizer = tokenizer
         self._dtype = dtype
 
     def rows(self, examples: "Examples", settings: Train) -> list[Row]:  # noqa: ARG002
@@ -55,7 +55,7 @@ class Classification:
 
     def scores(self, texts: Iterable[str], longest: int) -> Tensor:
         """[texts, classes] logits, float32."""
-        batch = tokenised(self._tokenizer, texts, longest)
+        batch = tokenised(self.tokenizer, texts, longest)
         with computing(self.body, self._dtype):
             return self._scorer.scores(batch).float()
 

@@ -22,6 +22,11 @@ if TYPE_CHECKING:
     from torch import nn
 
 MINILM, SMOLLM2 = "minilm", "smollm2"
+HUB = {
+    MINILM: "sentence-transformers/all-MiniLM-L6-v2",
+    SMOLLM2: "HuggingFaceTB/SmolLM2-135M-Instruct",
+}
+"""The same models where they were published (SmolLM2 there before it was quantised)."""
 GGUF = ".gguf"
 SPREAD = 0.02
 """Standard deviation of tensors that are drawn, as in BERT."""
@@ -57,7 +62,7 @@ def place(model: Model) -> str:
 
 
 def _converted(file: Path, model: Model) -> str:
-    with _quiet():
+    with quiet():
         return str(conversions.converted(file, model.cache))
 
 
@@ -93,7 +98,7 @@ def load(model: Model, classes: int) -> "tuple[nn.Module, Any]":
     if model.cache:
         options["cache_dir"] = model.cache
     try:
-        with _quiet():
+        with quiet():
             tokenizer = transformers.AutoTokenizer.from_pretrained(where, **options)
             body = _body(where, model, classes, options)
     except ConfigError:
@@ -168,7 +173,7 @@ def describe(model: Model, labels: Iterable[str]) -> bytes:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Without transformers' progress bars and notes on heads."""
     from transformers.utils import logging as library
 

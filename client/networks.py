@@ -18,11 +18,13 @@ class Network(Protocol):
 
     Attributes:
         body: the Hugging Face model; adapters go into it.
+        tokenizer: the model's.
         head: parameters that are always trained, by the names under which they
             travel.
     """
 
     body: nn.Module
+    tokenizer: Any
     head: dict[str, nn.Parameter]
 
     def rows(self, examples: "Examples", settings: Train) -> Sequence[Any]:

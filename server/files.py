@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -30,12 +31,28 @@ def write(path: Path, data: bytes) -> None:
 
 
 def sync(folder: Path) -> None:
-    """Make the folder's entries last."""
+    """Make a folder's entries, or a file's bytes, last."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def settle(part: Path, folder: Path) -> None:
+    """Put a folder that was written elsewhere in its place, in place of what is there.
+
+    Args:
+        part: the new one, beside it.
+        folder: its name; a crash leaves it whole, or not there.
+    """
+    for path in sorted(part.rglob("*")):
+        if path.is_file():
+            sync(path)
+    sync(part)
+    shutil.rmtree(folder, ignore_errors=True)
+    part.replace(folder)
+    sync(folder.parent)
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:

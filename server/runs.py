@@ -127,7 +127,7 @@ def run_id(config: Config) -> str:
         True
     """
     tables = asdict(config)
-    for key in ("name", "out", "engine", "tensorboard"):
+    for key in ("name", "out", "engine", "tensorboard", "export"):
         del tables["run"][key]
     text = json.dumps(tables, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -90,7 +90,7 @@ def test_perplexity_is_the_geometric_mean_of_the_domains(
 
 
 def test_loss_is_what_transformers_says(base: models.Base, lm: Config) -> None:
-    row = texts.encode(texts.plain("seven letters"), base.network._tokenizer, 48)  # type: ignore[attr-defined]
+    row = texts.encode(texts.plain("seven letters"), base.network.tokenizer, 48)
     ids = torch.from_numpy(row.ids)[None]
     with torch.inference_mode():
         theirs = base.network.body(input_ids=ids, labels=ids).loss

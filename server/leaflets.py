@@ -1,0 +1,70 @@
+"""The page that lies beside a written model: what it is, and how it is loaded."""
+
+from ..protocols.settings import Config
+from .sessions import Session
+
+_COPY = (
+    'The run trained on `model.id = "{}"`, a package\'s copy of that model, whose '
+    "weights may be rounded otherwise. Load it from the folder that "
+    "`fedelta.client.loading.place(Model(id=...))` names for the very same outputs."
+)
+_COSINES = (
+    "`head.safetensors` holds one vector a class (`labels.json`): scores are 20 times "
+    "the cosines with the mean-pooled, normalised last hidden state."
+)
+
+
+def leaflet(session: Session, kind: str) -> str:
+    """The README of a model's folder, with the head that model hubs read.
+
+    Args:
+        session: the run.
+        kind: what was written: "adapter", "folded" or "both".
+    """
+    from ..client.folders import public
+
+    config, folded = session.config, kind == "folded"
+    name = public(config.model.id)
+    lines = [
+        "---",
+        f"base_model: {name}",
+        f"library_name: {'transformers' if folded else 'peft'}",
+        "---",
+        f"# {config.run.name}",
+        "",
+        _told(session),
+        "",
+        "```python",
+        *_loading(config, name, len(session.task.labels), folded=folded),
+        "```",
+    ]
+    if name != config.model.id and not folded:
+        lines += ["", _COPY.format(config.model.id)]
+    if session.base.network.head and config.model.head != "linear":
+        lines += ["", _COSINES]
+    return "\n".join([*lines, ""])
+
+
+def _told(session: Session) -> str:
+    return (
+        f"Merged by `{session.config.merge.recipe}` over {session.model.number} rounds "
+        f"of {len(session.roster)} clients; weights `{session.model.digest}`."
+    )
+
+
+def _loading(config: Config, name: str, classes: int, *, folded: bool) -> list[str]:
+    """The lines of Python that load it."""
+    family, more = "AutoModel", ""
+    if config.model.task == "causal-lm":
+        family = "AutoModelForCausalLM"
+    elif config.model.head == "linear":
+        family, more = "AutoModelForSequenceClassification", f", num_labels={classes}"
+    head = f"from transformers import {family}"
+    if folded:
+        return [head, f'model = {family}.from_pretrained("THIS FOLDER")']
+    return [
+        head,
+        "from peft import PeftModel",
+        f'base = {family}.from_pretrained("{name}"{more})',
+        'model = PeftModel.from_pretrained(base, "THIS FOLDER")',
+    ]
