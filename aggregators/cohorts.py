@@ -79,6 +79,18 @@ class Tensors:
 
 
 @dataclass(frozen=True)
+class Vector:
+    """A merged vector in memory, [N]."""
+
+    layout: Layout
+    values: Floats
+
+    def block(self, span: Span) -> Block:
+        """One span: a view."""
+        return Block(span.size, None, self.values[span.flat : span.flat + span.size])
+
+
+@dataclass(frozen=True)
 class Mixture:
     """A weighted sum of members, with weights by tensor.
 
@@ -142,6 +154,22 @@ def by_tensors(text: str, rule: Callable[[str, Reals, Reals], Reals]) -> Reducer
 
     def merge(members: Sequence[Member], key: Key) -> Contribution:  # noqa: ARG001
         return Tensors(members, rule)
+
+    return gathered(text, merge)
+
+
+def by_vectors(text: str, rule: Callable[[str, Reals, Reals], Reals]) -> Reducer:
+    """A reducer by the whole vector [K, N], read at once; its name is empty.
+
+    Cost: all members in float64.
+    """
+
+    def merge(members: Sequence[Member], key: Key) -> Contribution:  # noqa: ARG001
+        layout = members[0].contribution.layout
+        whole = np.zeros((len(members), layout.size))
+        for span in layout.spans:
+            whole[:, span.flat : span.flat + span.size] = rows(members, span)
+        return Vector(layout, rule("", whole, shares(members)).astype(np.float32))
 
     return gathered(text, merge)
 

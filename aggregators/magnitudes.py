@@ -35,7 +35,8 @@ def sample(
     Cost: a sort of every row, the largest tensor in memory twice.
 
     Source: Deep et al., `DELLA-Merging <https://arxiv.org/abs/2406.11617>`_, 2024,
-    section 3 (MagPrune).
+    section 3 (MagPrune). Epsilon is half the window's width, as in mergekit; other code
+    (PaddleNLP) takes the whole width, so its epsilon is twice ours.
 
     Raises:
         ConfigError: the window does not lie within (0, 1].

@@ -7,6 +7,7 @@ from typing import Any
 
 from ..protocols.errors import ConfigError
 from ..protocols.grammar import bind, parse
+from .balances import pcb
 from .base import SPACES, Recipe, Transform
 from .centers import centered_clipping, geometric_median
 from .classics import dare, dare_ties, fedavg, task_arithmetic, ties
@@ -18,9 +19,10 @@ from .importances import fisher
 from .magnitudes import breadcrumbs, breadcrumbs_ties, crumbs, della, sample
 from .medians import median, trimmed_mean
 from .presences import localize_and_stitch
-from .ratios import metagpt, model_stock
+from .ratios import fromm, metagpt, model_stock
 from .scopes import trim_vector
 from .selections import bucketing, bulyan, krum, multi_krum, nnm
+from .separations import fedrpca
 from .signs import min_agree, sign_vote
 from .spectra import iso_c, iso_cts, knots, star, truncate, tsv
 from .spheres import karcher, multislerp, nuslerp, slerp
@@ -125,6 +127,11 @@ METHODS: dict[str, Method] = {
     "karcher": Method(karcher, "mean on the sphere", ""),
     "model_stock": Method(model_stock, "mean, drawn to the base", "2403.19522"),
     "metagpt": Method(metagpt, "sum by squared norms", "2406.11385"),
+    "fromm": Method(fromm, "mean by norms", "2506.02478"),
+    "pcb": Method(pcb, "mean by how elements compete", "2410.02396"),
+    "fedrpca": Method(
+        fedrpca, "mean of the common part, more of the rest", "2506.01194"
+    ),
     "magmax": Method(magmax, "the largest magnitude by element", "2407.06322"),
     "emr": Method(emr, "elected sign, largest magnitude", "2405.17461"),
     "sce": Method(sce, "select, calculate, erase", "2408.07990"),

@@ -84,10 +84,11 @@ def isotropic(common: float) -> Reducer:
 
     .. math:: \sum_k x_k = U S V^T, \qquad u = \bar s\, U V^T
 
-    With `common` below 1 (Iso-CTS) only the first ``round(common r)`` directions of the
-    sum stay; each member adds the first ``int((r - c) / K)`` directions of what it has
-    outside them, all are made orthonormal (polar factors) and share the mean of their
-    singular values.
+    With `common` below 1 (Iso-CTS) each member adds the first
+    ``round((r - int(common r)) / K)`` directions of what it has outside the sum's first
+    ones, which fill what is left of the r; all are made orthonormal (polar factors) and
+    share the mean of their singular values. A member's part is what lies outside the
+    common left singular vectors, as in the authors' code.
 
     Source: Marczak et al., `No Task Left Behind
     <https://arxiv.org/abs/2502.04959>`_, 2025, algorithms 1 and 2.
@@ -99,7 +100,8 @@ def isotropic(common: float) -> Reducer:
             even: Reals = s.mean() * (u @ vt)
             return even
         rank = len(s)
-        own = int((rank - round(common * rank)) / len(values))
+        own = round((rank - int(common * rank)) / len(values))
+        own = min(own, rank // len(values))
         first = rank - own * len(values)
         lefts, sizes, rights = [u[:, :first]], [s[:first]], [vt[:first]]
         for one in values:
