@@ -15,6 +15,7 @@ from ..aggregators import factors
 from ..protocols.vectors import Floats
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from torch import nn
 
 
@@ -37,6 +38,19 @@ class Masters:
     def weights(self) -> dict[str, Floats]:
         """The weights as they are now: live views."""
         return dict(self._weights)
+
+    def origin(self) -> dict[str, Floats]:
+        """The base's own weights: not to be written to."""
+        return dict(self._origin)
+
+    def restore(self, words: "Mapping[str, NDArray[np.uint32]]") -> None:
+        """The weights whose words differ from the base's own by an exclusive or."""
+        for name, value in self._origin.items():
+            np.copyto(
+                self._weights[name],
+                (value.view(np.uint32) ^ words[name]).view(np.float32),
+            )
+        self.settle()
 
     def reset(self) -> None:
         """Back to the base's own bytes."""

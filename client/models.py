@@ -18,6 +18,7 @@ from . import loading
 
 if TYPE_CHECKING:
     import torch
+    from numpy.typing import NDArray
     from torch import nn
 
     from .networks import Network
@@ -184,6 +185,17 @@ class Base:
         state = self.network.body.state_dict()
         read = {name: state[name].float().numpy() for name in state}
         return read | self._masters.weights()
+
+    def origin(self) -> dict[str, Floats]:
+        """The base's own weights, of those that updates touch: not to be written to."""
+        return self._masters.origin()
+
+    def restore(
+        self, words: "Mapping[str, NDArray[np.uint32]]", applied: tuple[str, ...]
+    ) -> None:
+        """To a version by its snapshot; `applied` are the updates that lead to it."""
+        self._masters.restore(words)
+        self.applied = applied
 
     def reset(self) -> None:
         """Back to the base's own bytes."""

@@ -12,12 +12,13 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from ..protocols import digests, snapshots
 from ..protocols.codec import Context, decode
 from ..protocols.errors import ConfigError, PayloadError, StaleRoundError
 from ..protocols.plans import RoundPlan
 from ..protocols.refusals import Refusal
 from ..protocols.settings import Config
-from ..protocols.vectors import Floats
+from ..protocols.vectors import Floats, Layout
 from . import data, models, stores
 
 
@@ -98,6 +99,10 @@ def bring(base: models.Base, plan: RoundPlan, arrived: list[bytes], home: Path) 
         base.reset()
         held = 0
     try:
+        names, snapshot = store.snapshot()
+        if held < len(names) and chain[: len(names)] == names:
+            _restore(base, snapshot, tuple(names))
+            held = len(names)
         for number in range(held + 1, len(chain) + 1):
             base.fold(_update(base, plan, store.read(number)), chain[number - 1])
     except BaseException:  # a base half brought would be nobody's version
@@ -108,6 +113,20 @@ def bring(base: models.Base, plan: RoundPlan, arrived: list[bytes], home: Path) 
             f"with {len(chain)} updates the model here is {base.version[:12]}, the "
             f"plan starts from {plan.base[:12]}: this client has another base model "
             "or has missed updates; send all of them"
+        )
+
+
+def _restore(base: models.Base, data: bytes, applied: tuple[str, ...]) -> None:
+    weights = base.weights()
+    layout = Layout.of({name: one.shape for name, one in weights.items()})
+    found = snapshots.decode(data, layout)
+    if isinstance(found, Refusal):
+        raise PayloadError(f"the snapshot does not decode: {found}")
+    base.restore(found.words, applied)
+    if digests.of_tensors(base.weights()) != found.digest:
+        raise StaleRoundError(
+            "the snapshot does not lead to the server's weights: this client has "
+            "another base model"
         )
 
 

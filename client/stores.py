@@ -1,5 +1,6 @@
 """What a client keeps on disk between rounds, each file whole or not there at all."""
 
+import json
 import os
 from pathlib import Path
 
@@ -92,6 +93,7 @@ class Updates:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder / "updates"
+        self._names = self._folder / "snapshot.json"
 
     def _path(self, number: int) -> Path:
         return self._folder / f"{number:04d}.payload"
@@ -103,20 +105,42 @@ class Updates:
             StaleRoundError: what arrived is not what the plan says, or an earlier
                 update is missing here.
         """
-        if tuple(digests.of_bytes(data) for data in arrived) != plan.updates:
+        if tuple(digests.of_bytes(data) for data in arrived) != plan.travelling:
             raise StaleRoundError("the updates are not those that the plan names")
+        if plan.snapshot:
+            self._restart(plan, arrived[0])
+            return list(plan.updates)
         first = plan.version - len(arrived)
         if first < 0:
             raise StaleRoundError(f"{len(arrived)} updates for version {plan.version}")
         for number, data in enumerate(arrived, first + 1):
             write(self._path(number), data)
-        missing = [n for n in range(1, first + 1) if not self._path(n).exists()]
+        known, _ = self.snapshot()
+        later = range(len(known) + 1, first + 1)
+        missing = [n for n in later if not self._path(n).exists()]
         if missing:
             raise StaleRoundError(
                 f"updates {missing[0]} to {first} are missing here: send them again"
             )
-        known = [digests.of_bytes(self.read(n)) for n in range(1, first + 1)]
+        known = known[:first] + [digests.of_bytes(self.read(n)) for n in later]
         return known + list(plan.updates)
+
+    def snapshot(self) -> tuple[list[str], bytes]:
+        """The last snapshot: digests of the updates that it holds, and its bytes."""
+        if not self._names.exists():
+            return [], b""
+        names = json.loads(self._names.read_text("utf-8"))
+        data = (self._folder / f"{len(names):04d}.snapshot").read_bytes()
+        return names, data
+
+    def _restart(self, plan: RoundPlan, data: bytes) -> None:
+        if len(plan.updates) != plan.version:
+            raise StaleRoundError("the snapshot is of another version")
+        write(self._folder / f"{plan.version:04d}.snapshot", data)
+        write(self._names, json.dumps(plan.updates).encode())
+        for path in self._folder.iterdir():
+            if path.suffix != ".json" and path.name < f"{plan.version:04d}.snapshot":
+                path.unlink()
 
     def read(self, number: int) -> bytes:
         """One update's bytes, counted from 1."""

@@ -80,7 +80,7 @@ def read_plan(content: RecordDict) -> tuple[RoundPlan, list[bytes]]:
         updates = [_bytes(arrays[name]) for name in sorted(arrays)]
     except RefusedError as error:
         raise PayloadError(f"not a round's message: {error.refusal}") from None
-    if tuple(map(digests.of_bytes, updates)) != plan.updates:
+    if tuple(map(digests.of_bytes, updates)) != plan.travelling:
         raise PayloadError("the updates are not those that the plan names")
     return plan, updates
 

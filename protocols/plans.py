@@ -6,7 +6,7 @@ from typing import Any
 
 from .errors import PayloadError
 
-PROTOCOL = 1
+PROTOCOL = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,13 +21,16 @@ class RoundPlan:
         layout: fingerprint of the reply's layout.
         version: number of updates folded into that model version.
         updates: digests of the updates that travel with this plan, oldest first;
-            the client folds them one by one to reach `version`.
+            the client folds them one by one to reach `version`. With a snapshot, of
+            all updates that it holds.
         recipe: the merge, as text.
         space: the space that it merges in.
         wire: format of the reply.
         feedback: whether the client keeps what the format took away.
         before: where the recipe's transform is applied, "client" or "server".
         accepted: the last round of which this client's reply was accepted; 0: none.
+        snapshot: digest of the snapshot of `version` that travels instead of updates;
+            empty: none.
         protocol: version of this protocol.
 
     Example:
@@ -50,11 +53,17 @@ class RoundPlan:
     feedback: bool
     before: str
     accepted: int = 0
+    snapshot: str = ""
     protocol: int = PROTOCOL
 
     def to_json(self) -> str:
         """Canonical text."""
         return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
+
+    @property
+    def travelling(self) -> tuple[str, ...]:
+        """Digests of what travels with the plan."""
+        return (self.snapshot,) if self.snapshot else self.updates
 
     @classmethod
     def from_json(cls, text: str) -> "RoundPlan":
@@ -71,7 +80,9 @@ class RoundPlan:
                     f"this client {PROTOCOL}: install the same fedelta version"
                 )
             if given.keys() != {one.name for one in fields(cls)}:
-                raise PayloadError("the plan has other fields than protocol 1")
+                raise PayloadError(
+                    f"the plan has other fields than protocol {PROTOCOL}"
+                )
             return cls(**given | {"updates": tuple(given["updates"])})
         except (ValueError, TypeError, KeyError) as error:
             raise PayloadError(f"not a round plan: {error!r}") from error

@@ -17,6 +17,7 @@ from ..protocols.messages import plan_content
 from ..protocols.plans import RoundPlan
 from . import evaluation, placements
 from .arrivals import Arrivals
+from .catchups import catch_up
 from .releases import Release, release, rules_of
 from .rosters import Member, quorum
 from .sessions import Session
@@ -198,7 +199,7 @@ class RoundStrategy(Strategy):
 def message_to(session: Session, member: Member, number: int, kind: str) -> Message:
     """One plan to one client, with the updates that it lacks."""
     config, model = session.config, session.model
-    updates = model.since(member.held)
+    lacks = catch_up(session, member.held)
     plan = RoundPlan(
         run=session.run,
         round=number,
@@ -206,15 +207,16 @@ def message_to(session: Session, member: Member, number: int, kind: str) -> Mess
         base=model.base,
         layout=session.layout(member.name).fingerprint,
         version=model.number,
-        updates=tuple(one.digest for one in updates),
+        updates=lacks.updates,
         recipe=config.merge.recipe,
         space=config.lora.space,
         wire=uplink(config, member.name),
         feedback=config.wire.feedback,
         before=placements.before(config),
         accepted=member.accepted,
+        snapshot=lacks.snapshot,
     )
-    content = plan_content(plan, [one.data for one in updates])
+    content = plan_content(plan, lacks.blobs)
     return Message(content, member.node, kind, group_id=str(number))
 
 

@@ -35,6 +35,7 @@ class Versions:
     Attributes:
         weights: the weights of the newest version.
         updates: all updates, oldest first.
+        snapshot: a version's number and its snapshot's bytes, the last that was made.
 
     Example:
         >>> model = Versions("a" * 64, {"head": np.zeros(2, np.float32)})
@@ -48,6 +49,7 @@ class Versions:
             name: np.array(one, np.float32) for name, one in weights.items()
         }
         self.updates: list[Update] = []
+        self.snapshot: tuple[int, bytes] | None = None
         self._names = [base]
 
     @property
