@@ -147,7 +147,7 @@ def test_containers_run_the_same_commands() -> None:
 
 
 def test_compose_builds_what_is_there() -> None:
-    import yaml
+    import yaml  # type: ignore[import-untyped]
 
     compose = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
     for service in compose["services"].values():

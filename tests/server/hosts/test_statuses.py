@@ -9,6 +9,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from fedelta.client.joins import keys
 from fedelta.client.joins import statuses as asking
 from fedelta.client.joins.folders import JoinFolder
 from fedelta.protocols import digests
@@ -186,7 +187,7 @@ def test_another_federations_member_sees_nothing(
     channel = wires.channel(
         f"127.0.0.1:{hosted.settings.host.status_port}",
         hosted.authority.read_bytes(),
-        asking.keys.private_pem(stranger.private),
+        keys.private_pem(stranger.private),
         stranger.invitation.certificate.encode(),
     )
     with channel, pytest.raises(FedeltaError, match="does not answer"):
@@ -206,7 +207,7 @@ def test_health_is_told_to_members(member: JoinFolder, hosted: HostFolder) -> No
     channel = wires.channel(
         member.invitation.status,
         member.authority.read_bytes(),
-        asking.keys.private_pem(member.private),
+        keys.private_pem(member.private),
         member.invitation.certificate.encode(),
     )
     with channel:
