@@ -23,6 +23,7 @@ from .evaluation import evaluate as judge
 from .failures import error_reply
 from .models import run_key
 from .trainers import trainer
+from .training import in_round
 
 app = ClientApp()
 
@@ -58,7 +59,7 @@ def train(message: Message, context: Context) -> RecordDict:
     start = base.start(config, run_key(config), plan.round)
     key = seeds.key("train", config.run.seed, plan.round, name)
     with adapted(base, config, start) as adapter:
-        metrics = trainer(config).train(adapter, own, key)
+        metrics = trainer(in_round(config, plan.round)).train(adapter, own, key)
         if config.eval.where in ("clients", "both") and len(held):
             judged = judge(base, held, config)
             metrics |= {f"validation_{what}": judged[what] for what in sorted(judged)}

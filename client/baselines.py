@@ -11,6 +11,7 @@ import numpy as np
 
 from ..protocols import seeds
 from ..protocols.errors import ConfigError
+from . import training
 from .adapters import adapted
 from .data import Examples, Task
 from .evaluation import evaluate
@@ -74,7 +75,7 @@ def alone(session: Session, client: str, data: str) -> dict[str, float]:
     key = seeds.key("alone", config.run.seed, ALL if data == ALL else client)
     steps = config.run.rounds * config.train.steps
     with adapted(base, config, base.start(config, run_key(config), 1)) as adapter:
-        trained = trainer(config, steps).train(adapter, own, key)
+        trained = trainer(training.alone(config), steps).train(adapter, own, key)
         found = evaluate(base, session.task.test, config)
     seconds = time.monotonic() - begun
     return found | {"train_loss": trained["loss"], "seconds": seconds}

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -84,10 +84,35 @@ def rate(settings: Train, step: int, steps: int) -> float:
     warm = round(settings.warmup * steps)
     if step < warm:
         return (step + 1) / warm
-    done = (step - warm) / max(1, steps - warm)
-    if settings.schedule == "linear":
+    return _fallen(settings.schedule, (step - warm) / max(1, steps - warm))
+
+
+def in_round(config: Config, number: int) -> Config:
+    """A run's configuration with the learning rate of one round, counted from 1.
+
+    Example:
+        >>> from fedelta.protocols.settings import Run
+        >>> config = Config(run=Run(rounds=4), train=Train(decay="linear"))
+        >>> [in_round(config, n).train.learning_rate * 1e3 for n in (1, 3)]
+        [3.0, 1.5]
+    """
+    left = _fallen(config.train.decay, (number - 1) / max(1, config.run.rounds))
+    peak = config.train.learning_rate * left
+    return replace(config, train=replace(config.train, learning_rate=peak))
+
+
+def alone(config: Config) -> Config:
+    """The same decay for one training as long as all rounds: over its steps."""
+    if config.train.decay == "none":
+        return config
+    return replace(config, train=replace(config.train, schedule=config.train.decay))
+
+
+def _fallen(shape: str, done: float) -> float:
+    """What is left of a peak after a share of the way."""
+    if shape == "linear":
         return 1.0 - done
-    if settings.schedule == "cosine":
+    if shape == "cosine":
         return 0.5 * (1.0 + math.cos(math.pi * done))
     return 1.0
 

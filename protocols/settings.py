@@ -68,6 +68,8 @@ class Train:
         learning_rate: peak.
         optimizer: "adamw" or "sgd".
         schedule: "constant", "linear" or "cosine" over the round.
+        decay: how the peak falls from round to round: "none", "linear" or "cosine".
+            What a one-bit format still owes at the end is then small.
         warmup: share of the steps that warm up.
         weight_decay: AdamW's.
         clip_norm: gradient norm bound; 0: none.
@@ -86,6 +88,7 @@ class Train:
     learning_rate: float = 3e-3
     optimizer: Literal["adamw", "sgd"] = "adamw"
     schedule: Literal["constant", "linear", "cosine"] = "constant"
+    decay: Literal["none", "linear", "cosine"] = "none"
     warmup: float = 0.0
     weight_decay: float = 0.0
     clip_norm: float = 1.0

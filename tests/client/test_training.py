@@ -1,9 +1,12 @@
 """Training: it learns, it repeats itself, it leaves the base as it was."""
 
+import math
 import subprocess
 import sys
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -12,7 +15,7 @@ import torch
 from fedelta.client import adapters, data, evaluation, models, training
 from fedelta.protocols import digests
 from fedelta.protocols.errors import BoundsError
-from fedelta.protocols.settings import Config, Train
+from fedelta.protocols.settings import Config, Run, Train
 from fedelta.protocols.vectors import Floats
 from tests import tiny
 from tests.client.scores import predict
@@ -136,7 +139,7 @@ def test_prox_pulls_back(base: models.Base, task: data.Task, config: Config) -> 
 
 def norm(change: dict[str, Floats]) -> float:
     """L2 norm of B and the head, which start at their origin."""
-    return sum(float(np.square(one).sum()) for one in change.values()) ** 0.5
+    return math.sqrt(sum(float(np.square(one).sum()) for one in change.values()))
 
 
 def test_sgd_and_schedules_train(
@@ -166,7 +169,8 @@ def test_rslora_scales_by_the_root(base: models.Base, config: Config) -> None:
     start = base.start(rooted, 1, 1)
     with adapters.adapted(base, rooted, start) as adapter:
         layer = base.network.body.get_submodule("encoder.layer.0.attention.self.query")
-        assert layer.scaling["default"] == pytest.approx(config.lora.alpha / 2)
+        scaling: Any = layer.scaling
+        assert scaling["default"] == pytest.approx(config.lora.alpha / 2)
         assert set(adapter.parameters) == set(base.layout(rooted).names)
 
 
@@ -178,3 +182,18 @@ def test_the_global_generator_is_left_alone(
     torch.manual_seed(3)
     trained(base, task, config)
     assert torch.equal(torch.rand(3), expected)
+
+
+@pytest.mark.parametrize("decay", ["linear", "cosine"])
+def test_rounds_fade_to_almost_nothing_and_one_long_training_alike(
+    decay: Literal["linear", "cosine"],
+) -> None:
+    config = Config(run=Run(rounds=5), train=Train(decay=decay))
+    peaks = [
+        training.in_round(config, number).train.learning_rate for number in range(1, 6)
+    ]
+    assert peaks[0] == config.train.learning_rate
+    assert all(left > right for left, right in pairwise(peaks))
+    assert peaks[-1] <= peaks[0] / 5
+    assert training.alone(config).train.schedule == decay
+    assert training.alone(Config()) == Config()
