@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, BinaryIO
+from typing import IO, TYPE_CHECKING
 
 if TYPE_CHECKING:
     from flwr.clientapp import ClientApp
@@ -59,14 +59,14 @@ class Job:
         return cls(**json.loads(data))
 
 
-def write_frame(stream: BinaryIO, data: bytes | memoryview) -> None:
+def write_frame(stream: IO[bytes], data: bytes | memoryview) -> None:
     """Write one frame and flush."""
     stream.write(len(data).to_bytes(HEAD, "little"))
     stream.write(data)
     stream.flush()
 
 
-def read_frame(stream: BinaryIO) -> bytes | None:
+def read_frame(stream: IO[bytes]) -> bytes | None:
     """Read one frame; None at the end of the stream.
 
     Raises:
@@ -118,7 +118,7 @@ def _ours() -> "ClientApp":
     return app
 
 
-def serve(source: BinaryIO, sink: BinaryIO, app: "ClientApp | None" = None) -> None:
+def serve(source: IO[bytes], sink: IO[bytes], app: "ClientApp | None" = None) -> None:
     """Answer jobs until the stream ends.
 
     Args:

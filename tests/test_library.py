@@ -18,9 +18,10 @@ from fedelta.server import MergeStrategy
 from fedelta.server.engine import InProcessGrid
 from fedelta.server.simulations import simulate
 from tests import tiny
+from tests.aggregators.cases import floats
 
 PAGE = (Path(fedelta.__file__).parent / "docs" / "library.md").read_text("utf-8")
-TARGETS = np.float32([[1, 0, 2, -1], [3, 0, -2, -1], [2, 1, 0, -1]])
+TARGETS = floats([[1, 0, 2, -1], [3, 0, -2, -1], [2, 1, 0, -1]])
 
 
 def example(title: str, **given: Any) -> dict[str, Any]:
@@ -79,7 +80,7 @@ def test_a_strategy_for_plain_clients_is_the_offline_merge(tmp_path: Path) -> No
 
 
 def test_broken_replies_are_left_out_and_counted(tmp_path: Path) -> None:
-    spoil = {0: RuntimeError("gone"), 1: np.float32([1, np.nan, 0, 0])}
+    spoil = {0: RuntimeError("gone"), 1: floats([1, np.nan, 0, 0])}
     strategy = MergeStrategy("fedavg", weighted=False, fraction_evaluate=0.0)
     start = ArrayRecord({"w": Array(np.zeros(4, np.float32))})
     result = strategy.start(grid(tmp_path, spoil), start, num_rounds=1)

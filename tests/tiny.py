@@ -35,7 +35,7 @@ def model(folder: Path) -> Path:
         intermediate_size=64,
         max_position_embeddings=64,
     )
-    logging.disable_progress_bar()
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
         BertModel(config).save_pretrained(target)

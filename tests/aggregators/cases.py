@@ -1,6 +1,7 @@
 """Cohorts of one tensor, merged by a recipe's text, for tests against oracles."""
 
 from collections.abc import Sequence
+from typing import TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -9,11 +10,29 @@ from fedelta.aggregators.base import Key, Member
 from fedelta.aggregators.recipes import recipe
 from fedelta.aggregators.reductions import reduce
 from fedelta.protocols import seeds
-from fedelta.protocols.vectors import TaskVector
+from fedelta.protocols.vectors import Floats, TaskVector
 
 Reals = npt.NDArray[np.float64]
 
+
+class Tolerance(TypedDict):
+    """How near is near enough, as numpy asks it."""
+
+    rtol: float
+    atol: float
+
+
 KEY = Key("ab" * 8, 4)
+
+
+def floats(values: npt.ArrayLike) -> Floats:
+    """As models hold them."""
+    return np.asarray(values, np.float32)
+
+
+def reals(values: npt.ArrayLike) -> Reals:
+    """As oracles compute with them."""
+    return np.asarray(values, np.float64)
 
 
 def drawn(count: int, *shape: int, what: str = "case") -> list[Reals]:

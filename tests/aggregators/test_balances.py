@@ -8,9 +8,9 @@ from fedelta.aggregators.separations import separated
 from fedelta.protocols import seeds
 from fedelta.protocols.errors import ConfigError
 
-from .cases import Reals, drawn, merged
+from .cases import Reals, Tolerance, drawn, merged
 
-near = {"rtol": 2e-5, "atol": 2e-6}
+near: Tolerance = {"rtol": 2e-5, "atol": 2e-6}
 
 
 def competing(vectors: list[Reals], density: float) -> Reals:

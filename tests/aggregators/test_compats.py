@@ -1,5 +1,7 @@
 """What mergekit, peft and the TIES paper's code compute, on the same tensors."""
 
+from typing import Literal
+
 import numpy as np
 import pytest
 
@@ -10,7 +12,7 @@ from fedelta.protocols import seeds
 from fedelta.protocols.errors import ConfigError
 from fedelta.protocols.vectors import TaskVector
 
-from .cases import KEY, Reals, drawn, merged
+from .cases import KEY, Reals, drawn, floats, merged, reals
 
 
 def paper(vectors: list[Reals], density: float) -> Reals:
@@ -35,21 +37,19 @@ def paper(vectors: list[Reals], density: float) -> Reals:
 def test_the_papers_code(density: float) -> None:
     vectors = [np.round(v, 1) for v in drawn(4, 300)]  # ties and zero sums
     members = [
-        Member(
-            f"{k}", TaskVector.of({"a": np.float32(v[:80]), "b": np.float32(v[80:])})
-        )
+        Member(f"{k}", TaskVector.of({"a": floats(v[:80]), "b": floats(v[80:])}))
         for k, v in enumerate(vectors)
     ]
     text = f"ties({density}, compat='paper')"
     made = reduce(recipe(text), members, KEY).tensors
     whole = np.concatenate([made["a"], made["b"]])
-    exact = [np.float64(np.float32(v)) for v in vectors]
+    exact = [reals(floats(v)) for v in vectors]
     np.testing.assert_allclose(whole, paper(exact, density), rtol=1e-6, atol=1e-7)
 
 
 def test_one_threshold_over_the_whole_vector() -> None:
     vector = np.round(drawn(1, 1000)[0], 1)
-    parts = {"a": np.float32(vector[:400]), "b": np.float32(vector[400:])}
+    parts = {"a": floats(vector[:400]), "b": floats(vector[400:])}
     made = reduce(
         recipe("ties(0.35, scope='vector')"), [Member("x", TaskVector.of(parts))], KEY
     ).tensors
@@ -62,13 +62,13 @@ def test_one_threshold_over_the_whole_vector() -> None:
 @pytest.mark.peer("torch", "peft")
 @pytest.mark.parametrize("method", ["total", "frequency"])
 @pytest.mark.parametrize("density", [0.3, 0.999])
-def test_peft(density: float, method: str) -> None:
+def test_peft(density: float, method: Literal["total", "frequency"]) -> None:
     import torch
     from peft.utils.merge_utils import ties
 
     vectors, weights = drawn(5, 40, 25), [1, 2, 3, 1, 2]
     theirs = ties(
-        [torch.from_numpy(np.float32(v)) for v in vectors],
+        [torch.from_numpy(floats(v)) for v in vectors],
         torch.tensor(weights, dtype=torch.float32),
         density,
         method,
@@ -88,12 +88,12 @@ def mergekit(
 
     inputs = [np.zeros_like(vectors[0]), *vectors]
     made = merge_tensors(
-        [torch.from_numpy(np.float32(one)) for one in inputs],
+        [torch.from_numpy(floats(one)) for one in inputs],
         name,
         parameters={"weight": [float(w) for w in weights], **knobs},
         base_index=0,
     )
-    return np.float64(made.numpy())
+    return reals(made.numpy())
 
 
 @pytest.mark.peer("torch", "mergekit")

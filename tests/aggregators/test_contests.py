@@ -7,10 +7,10 @@ from fedelta.aggregators.recipes import recipe
 from fedelta.protocols.errors import ConfigError
 
 from . import oracles
-from .cases import Reals, drawn, merged
+from .cases import Reals, Tolerance, drawn, merged, reals
 from .test_spheres import peer
 
-near = {"rtol": 1e-5, "atol": 1e-6}
+near: Tolerance = {"rtol": 1e-5, "atol": 1e-6}
 
 
 def test_magmax_and_emr() -> None:
@@ -82,7 +82,7 @@ def test_cabs() -> None:
 def test_consensus_ta() -> None:
     """Wang et al. 2024, equations 4 and 6."""
     vectors, shares = drawn(5, 8, 3), [1, 1, 2, 1, 1]
-    total = sum(w * x for w, x in zip(shares, vectors, strict=True))
+    total = reals(sum(w * x for w, x in zip(shares, vectors, strict=True)))
     wanted = np.zeros((8, 3))
     for i in range(24):
         needed = [

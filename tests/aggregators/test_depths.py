@@ -11,7 +11,7 @@ from fedelta.aggregators.reductions import reduce
 from fedelta.protocols.errors import ConfigError
 from fedelta.protocols.vectors import TaskVector
 
-from .cases import KEY
+from .cases import KEY, floats
 
 NAMES = [
     "bert.embeddings.word_embeddings.weight",
@@ -26,7 +26,7 @@ NAMES = [
 )
 def test_lines(text: str) -> None:
     """Wang et al. 2025: alpha + beta l / (L - 1)."""
-    value = np.float32([1, -2])
+    value = floats([1, -2])
     cohort = [Member("a", TaskVector.of(dict.fromkeys(NAMES, value)))]
     made = reduce(recipe(text), cohort, KEY).tensors
     for layer in range(12):
@@ -50,8 +50,8 @@ def test_only_scalings_follow_a_recipe() -> None:
 
 def test_negation_scaling_and_analogy() -> None:
     """Ilharco et al. 2023: -tau, gain tau, and tau_C + (tau_B - tau_A)."""
-    base = {"w": np.float32([1, 2])}
-    a, b, c = ({"w": base["w"] + np.float32(x)} for x in ([1, 0], [1, 4], [0, 2]))
+    base = {"w": floats([1, 2])}
+    a, b, c = ({"w": base["w"] + floats(x)} for x in ([1, 0], [1, 4], [0, 2]))
     forgot = merge([a], "task_arithmetic", base=base, weights=[-1])
     assert forgot["w"].tolist() == [0, 2]
     half = merge([b], "task_arithmetic(0.5)", base=base)

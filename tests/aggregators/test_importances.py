@@ -15,16 +15,14 @@ from fedelta.aggregators.spaces import Arrival, merge_round
 from fedelta.protocols.errors import BoundsError, ConfigError, PayloadError
 from fedelta.protocols.vectors import TaskVector
 
-from .cases import KEY, Reals, drawn
+from .cases import KEY, Reals, drawn, floats, reals
 
 
 def members(changes: list[Reals], sure: list[Reals], shares: list[int]) -> list[Member]:
     return [
         Member(
             f"m{place}",
-            Joined(
-                TaskVector.of({"w": np.float32(x)}), TaskVector.of({"w": np.float32(f)})
-            ),
+            Joined(TaskVector.of({"w": floats(x)}), TaskVector.of({"w": floats(f)})),
             share,
         )
         for place, (x, f, share) in enumerate(zip(changes, sure, shares, strict=True))
@@ -34,12 +32,14 @@ def members(changes: list[Reals], sure: list[Reals], shares: list[int]) -> list[
 def test_fisher() -> None:
     """Matena and Raffel 2022, equation 2, on task vectors."""
     changes, shares = drawn(4, 6, 5), [1, 2, 3, 1]
-    sure = [np.float32(one**2) for one in drawn(4, 6, 5, what="sure")]
+    sure = [reals(floats(one**2)) for one in drawn(4, 6, 5, what="sure")]
     sure[0][0] = 0
     made = reduce(recipe("fisher(gain=0.5)"), members(changes, sure, shares), KEY)
     assert made.layout.names == ("w",)
     for i in range(30):
-        weights = [w * max(f.flat[i], 1e-6) for w, f in zip(shares, sure, strict=True)]
+        weights = [
+            w * max(float(f.flat[i]), 1e-6) for w, f in zip(shares, sure, strict=True)
+        ]
         top = sum(w * x.flat[i] for w, x in zip(weights, changes, strict=True))
         assert made.tensors["w"].flat[i] == pytest.approx(
             0.5 * top / sum(weights), rel=1e-5, abs=1e-7
@@ -56,9 +56,7 @@ def test_where_nobody_is_sure_it_is_the_mean() -> None:
 
 def test_in_a_round_importances_are_tensors_of_the_reply() -> None:
     arrivals = [
-        Arrival(
-            f"c{k}", TaskVector.of({"w": np.float32([x]), "w|fisher": np.float32([f])})
-        )
+        Arrival(f"c{k}", TaskVector.of({"w": floats([x]), "w|fisher": floats([f])}))
         for k, (x, f) in enumerate([(1.0, 3.0), (5.0, 1.0)])
     ]
     for regions in (False, True):
@@ -70,17 +68,17 @@ def test_in_a_round_importances_are_tensors_of_the_reply() -> None:
 
 
 def test_a_reply_without_importances_is_refused_by_name() -> None:
-    bare = Member("a", TaskVector.of({"w": np.float32([1])}))
+    bare = Member("a", TaskVector.of({"w": floats([1])}))
     with pytest.raises(PayloadError, match=r"w\|fisher"):
         reduce(recipe("fisher"), [bare], KEY)
     with pytest.raises(PayloadError, match="do not have"):
-        Joined(TaskVector.of({"w": np.float32([1])}), TaskVector.of({}))
+        Joined(TaskVector.of({"w": floats([1])}), TaskVector.of({}))
 
 
 def test_offline_with_given_fishers(tmp_path: Path) -> None:
-    base = {"w": np.float32([1, 1])}
-    models = [{"w": np.float32([2, 0])}, {"w": np.float32([5, 3])}]
-    sure = [{"w": np.float32([3, 1])}, {"w": np.float32([1, 1])}]
+    base = {"w": floats([1, 1])}
+    models = [{"w": floats([2, 0])}, {"w": floats([5, 3])}]
+    sure = [{"w": floats([3, 1])}, {"w": floats([1, 1])}]
     made = merge(models, "fisher", base=base, fishers=sure)
     assert made["w"] == pytest.approx([2.75, 1.5])
     files = []
@@ -99,7 +97,7 @@ def test_offline_with_given_fishers(tmp_path: Path) -> None:
 
 
 def test_a_negative_importance_is_refused_by_name() -> None:
-    cohort = members([np.ones(2)], [np.float64([1, -1])], [1])
+    cohort = members([np.ones(2)], [reals([1, -1])], [1])
     with pytest.raises(BoundsError, match=r"w\|fisher: m0"):
         reduce(recipe("fisher"), cohort, KEY)
 

@@ -10,7 +10,7 @@ from fedelta.protocols import seeds
 from fedelta.protocols.errors import ConfigError
 
 from . import oracles
-from .cases import KEY, Reals, drawn, merged
+from .cases import KEY, Reals, drawn, merged, reals
 
 
 def sampled(value: Reals, member: str, density: float, epsilon: float) -> Reals:
@@ -47,7 +47,7 @@ def test_della(density: float, epsilon: float) -> None:
 
 
 def test_sampling_keeps_the_expectation_and_prefers_the_large() -> None:
-    value = np.repeat(np.float64([[0.1, -1.0, 10.0]]), 20_000, axis=0)
+    value = np.repeat(reals([[0.1, -1.0, 10.0]]), 20_000, axis=0)
     kept = merged("sample(0.5, 0.3) | fedavg", [value])
     shares = (kept != 0).mean(0)
     np.testing.assert_allclose(shares, [0.2, 0.5, 0.8], atol=0.02)

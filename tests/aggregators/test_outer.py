@@ -7,10 +7,11 @@ import pytest
 
 from fedelta.aggregators.factors import fold
 from fedelta.aggregators.outer import describe, optimizer
+from fedelta.aggregators.steps import State
 from fedelta.protocols.errors import ConfigError
 from fedelta.protocols.vectors import Floats
 
-from .cases import Reals, drawn
+from .cases import Reals, drawn, floats, reals
 
 ROUNDS = 6
 TEXTS = [one["name"] for one in describe()]
@@ -18,10 +19,11 @@ TEXTS = [one["name"] for one in describe()]
 
 def run(text: str) -> list[Reals]:
     """What each of six rounds sends for a plain tensor."""
-    made, state, sent = optimizer(text), {}, []
+    made, sent = optimizer(text), []
+    state: State = {}
     for value in drawn(ROUNDS, 7):
-        step, state = made.step({"w": np.float32(value)}, state)
-        sent.append(np.float64(step["w"]))
+        step, state = made.step({"w": floats(value)}, state)
+        sent.append(reals(step["w"]))
     return sent
 
 
@@ -87,10 +89,11 @@ def test_averages_of_the_models(text: str) -> None:
         "swa(start=3)": models[2:].mean(0),
         "swa": models.mean(0),
     }[text]
-    made, state = optimizer(text), {}
+    made = optimizer(text)
+    state: State = {}
     weights = {"w": np.zeros(7, np.float32)}
     for value in drawn(ROUNDS, 7):
-        step, state = made.step({"w": np.float32(value)}, state)
+        step, state = made.step({"w": floats(value)}, state)
         fold(weights, step)
     np.testing.assert_allclose(weights["w"], models[-1], rtol=1e-5, atol=1e-6)
     assert made.average is not None
@@ -100,9 +103,7 @@ def test_averages_of_the_models(text: str) -> None:
 
 def paired(values: list[Reals]) -> list[dict[str, Floats]]:
     eye = np.eye(4, dtype=np.float32)
-    return [
-        {"m.lora_B.weight": np.float32(one), "m.lora_A.weight": eye} for one in values
-    ]
+    return [{"m.lora_B.weight": floats(one), "m.lora_A.weight": eye} for one in values]
 
 
 @pytest.mark.parametrize("text", TEXTS)
@@ -110,11 +111,12 @@ def test_a_pair_moves_as_its_product_does(text: str) -> None:
     values = drawn(ROUNDS, 5, 4)
     made = optimizer(text)
     low, whole = {"m.weight": np.zeros((5, 4), np.float32)}, np.zeros((5, 4))
-    state, other = {}, {}
+    state: State = {}
+    other: State = {}
     for pair, value in zip(paired(values), values, strict=True):
         step, state = made.step(pair, state)
         fold(low, step)
-        dense, other = made.step({"m.weight": np.float32(value)}, other)
+        dense, other = made.step({"m.weight": floats(value)}, other)
         whole = whole + dense["m.weight"]
     np.testing.assert_allclose(low["m.weight"], whole, rtol=1e-3, atol=1e-4)
     if made.average is not None:
@@ -127,7 +129,7 @@ def test_a_pair_moves_as_its_product_does(text: str) -> None:
 def test_texts_read_back_and_states_are_arrays(text: str) -> None:
     made = optimizer(text)
     assert optimizer(made.text).text == made.text
-    _, state = made.step({"w": np.float32([1])}, {})
+    _, state = made.step({"w": floats([1])}, {})
     assert all(isinstance(one, np.ndarray) for one in state.values())
 
 

@@ -14,9 +14,9 @@ from fedelta.aggregators.spaces import Arrival, merge_round
 from fedelta.protocols.errors import ConfigError, QuorumError
 from fedelta.protocols.vectors import Pair, TaskVector
 
-from .cases import KEY, Reals, drawn, merged
+from .cases import KEY, Reals, Tolerance, drawn, floats, merged
 
-near = {"rtol": 1e-5, "atol": 1e-6}
+near: Tolerance = {"rtol": 1e-5, "atol": 1e-6}
 
 
 def krum_order(vectors: list[Reals], hostile: int) -> list[int]:
@@ -68,7 +68,8 @@ def test_krum_and_multi_krum(hostile: int) -> None:
 def test_bulyan() -> None:
     """El Mhamdi et al. 2018, algorithm of section 4, f = 1 of 7."""
     vectors = drawn(7, 40)
-    left, picked = list(range(7)), []
+    left = list(range(7))
+    picked: list[int] = []
     while len(picked) < 5:
         part = [vectors[i] for i in left]
         best = 0 if len(left) < 4 else krum_order(part, 1)[0]
@@ -108,7 +109,7 @@ def test_centered_clipping(radius: float) -> None:
     center = np.zeros(20)
     for _ in range(4):
         center = center + sum(
-            w / 8 * (x - center) * min(1, radius / np.linalg.norm(x - center))
+            w / 8 * (x - center) * min(1.0, radius / float(np.linalg.norm(x - center)))
             for w, x in zip(shares, vectors, strict=True)
         )
     made = merged(
@@ -192,8 +193,8 @@ def lora(name: str, at: int, turn: Callable[[Reals], Reals]) -> Arrival:
     b, a = drawn(2, 6, 2, what=f"lora {at}")
     twist = turn(np.eye(2))
     held = {
-        "m.lora_B.weight": np.float32(b @ twist),
-        "m.lora_A.weight": np.float32(np.linalg.inv(twist) @ a.T),
+        "m.lora_B.weight": floats(b @ twist),
+        "m.lora_A.weight": floats(np.linalg.inv(twist) @ a.T),
     }
     pair = Pair("m.weight", "m.lora_A.weight", "m.lora_B.weight", 0.5)
     return Arrival(
@@ -229,7 +230,7 @@ def test_what_needs_its_cohort_says_so() -> None:
 
 def test_a_sparse_reply_counts_as_zero_where_it_is_silent() -> None:
     members = [
-        Member(f"{k}", TaskVector.of({"w": np.float32(v)}))
+        Member(f"{k}", TaskVector.of({"w": floats(v)}))
         for k, v in enumerate([[3.0], [0.0], [0.0]])
     ]
     assert reduce(recipe("median"), members, KEY).tensors["w"].tolist() == [0.0]

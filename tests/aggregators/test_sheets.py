@@ -13,7 +13,7 @@ from fedelta.aggregators.receipts import Job, place, repeat, run
 from fedelta.aggregators.settings import first, resolved
 from fedelta.protocols.errors import CheckpointError, ConfigError
 
-from .cases import Reals, drawn
+from .cases import Reals, drawn, floats, reals
 
 NAMES = ["embed.weight", *[f"layers.{i}.mlp.weight" for i in range(5)], "norm.weight"]
 DEPTHS = [0.0, 0.0, 0.25, 0.5, 0.75, 1.0, 0.0]
@@ -25,11 +25,11 @@ def models(tmp_path: Path) -> Path:
     for at, model in enumerate(["base", "a", "b", "c"]):
         values = drawn(len(NAMES), 6, 5, what=model)
         scale = 1.0 if at == 0 else 0.1
-        tensors = {n: np.float32(scale * v) for n, v in zip(NAMES, values, strict=True)}
+        tensors = {n: floats(scale * v) for n, v in zip(NAMES, values, strict=True)}
         if at:
             base = load_file(tmp_path / "base.safetensors")
             tensors = {name: tensors[name] + base[name] for name in NAMES}
-        tensors["steps"] = np.int64([7])
+        tensors["steps"] = np.array([7], np.int64)
         save_file(tensors, tmp_path / f"{model}.safetensors")
     return tmp_path
 
@@ -92,12 +92,12 @@ def theirs(
     from mergekit.merge_methods.api import merge_tensors
 
     values = merge_tensors(
-        [torch.from_numpy(np.float32(one)) for one in inputs],
+        [torch.from_numpy(floats(one)) for one in inputs],
         method,
         parameters=knobs,
         base_index=0 if base else None,
     )
-    return np.float64(values.numpy())
+    return reals(values.numpy())
 
 
 @pytest.mark.peer("torch", "mergekit")
@@ -146,7 +146,7 @@ def test_mergekit(
     held = [load_file(models / f"{n}.safetensors") for n in inputs]
     knobs = shared | {k: [v] * len(names) for k, v in own.items()}
     for name in NAMES:
-        values = [np.float64(one[name]) for one in held]
+        values = [reals(one[name]) for one in held]
         wanted = theirs(method, values, knobs, base=base)
         np.testing.assert_allclose(got[name], wanted, rtol=1e-3, atol=1e-5)
 

@@ -7,21 +7,22 @@ from fedelta.aggregators.recipes import recipe
 from fedelta.protocols.errors import ConfigError
 
 from . import oracles
-from .cases import Reals, drawn, merged
+from .cases import Reals, Tolerance, drawn, merged, reals
 
-near = {"rtol": 1e-4, "atol": 1e-5}
+near: Tolerance = {"rtol": 1e-4, "atol": 1e-5}
 
 
 def white(matrix: Reals) -> Reals:
     """U (U^T U)^(-1/2): the other way to a polar factor."""
     values, vectors = np.linalg.eigh(matrix.T @ matrix)
-    return matrix @ vectors @ np.diag(values**-0.5) @ vectors.T
+    return reals(matrix @ vectors @ np.diag(values**-0.5) @ vectors.T)
 
 
 def test_tsv() -> None:
     """Gargiulo et al. 2025, algorithm 1."""
     vectors = drawn(3, 12, 9)
-    lefts, middles, rights = [], [], []
+    lefts, rights = [], []
+    middles: list[float] = []
     for one in vectors:
         u, s, vt = np.linalg.svd(one, full_matrices=False)
         lefts.append(u[:, :3])

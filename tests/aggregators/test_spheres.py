@@ -9,9 +9,9 @@ from fedelta.aggregators.merges import merge
 from fedelta.aggregators.recipes import recipe
 from fedelta.protocols.errors import ConfigError, QuorumError
 
-from .cases import Reals, drawn, merged
+from .cases import Reals, Tolerance, drawn, floats, merged, reals
 
-near = {"rtol": 1e-5, "atol": 1e-6}
+near: Tolerance = {"rtol": 1e-5, "atol": 1e-6}
 
 
 def peer(name: str, models: list[Reals], base: Reals | None, **knobs: object) -> Reals:
@@ -20,24 +20,24 @@ def peer(name: str, models: list[Reals], base: Reals | None, **knobs: object) ->
 
     inputs = [*models] if base is None else [base, *models]
     made = merge_tensors(
-        [torch.from_numpy(np.float32(one)) for one in inputs],
+        [torch.from_numpy(floats(one)) for one in inputs],
         name,
         parameters=knobs,
         base_index=None if base is None else 0,
     )
-    return np.float64(made.numpy())
+    return reals(made.numpy())
 
 
 def ours(
     text: str, models: list[Reals], base: Reals | None, weights: list[float]
 ) -> Reals:
     made = merge(
-        [{"w": np.float32(one)} for one in models],
+        [{"w": floats(one)} for one in models],
         text,
-        base=None if base is None else {"w": np.float32(base)},
+        base=None if base is None else {"w": floats(base)},
         weights=weights,
     )
-    return np.float64(made["w"])
+    return reals(made["w"])
 
 
 @pytest.mark.parametrize("t", [0.0, 0.3, 1.0])

@@ -2,12 +2,12 @@
 
 import json
 import shutil
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from flwr.app import RecordDict
+from flwr.app import Message, RecordDict
 
 from fedelta.client import baselines, data, models, sessions, training
 from fedelta.client.worker import handle
@@ -16,6 +16,11 @@ from fedelta.protocols.settings import Config
 from tests import tiny
 
 from . import rounds
+
+
+def reason(reply: Message) -> str:
+    """Why there is no content."""
+    return str(reply.error.reason)
 
 
 def test_a_round_trains_and_replies(
@@ -84,7 +89,7 @@ def test_an_update_that_is_missing_is_named(
     updates = rounds.chain(base, 3)
     late = rounds.plan(base, config, updates, held=2)
     reply = rounds.ask(rounds.job(config, tmp_path), late, updates[2:])
-    assert "StaleRoundError: updates 1 to 2 are missing" in reply.error.reason
+    assert "StaleRoundError: updates 1 to 2 are missing" in reason(reply)
 
 
 def test_another_base_is_refused(
@@ -92,8 +97,8 @@ def test_another_base_is_refused(
 ) -> None:
     asked = replace(rounds.plan(base, config), base="e" * 64)
     reply = rounds.ask(rounds.job(config, tmp_path), asked)
-    assert "StaleRoundError" in reply.error.reason
-    assert "another base model" in reply.error.reason
+    assert "StaleRoundError" in reason(reply)
+    assert "another base model" in reason(reply)
 
 
 def test_another_layout_client_or_protocol_is_refused(
@@ -106,7 +111,7 @@ def test_another_layout_client_or_protocol_is_refused(
         (replace(asked, protocol=99), "protocol 99"),
     ):
         reply = rounds.ask(where, wrong)
-        assert said in reply.error.reason
+        assert said in reason(reply)
 
 
 def test_a_bad_update_is_refused_and_the_base_recovers(
@@ -114,7 +119,7 @@ def test_a_bad_update_is_refused_and_the_base_recovers(
 ) -> None:
     asked = rounds.plan(base, config, [b"no update"])
     reply = rounds.ask(rounds.job(config, tmp_path / "a"), asked, [b"no update"])
-    assert "PayloadError: update 1 does not decode" in reply.error.reason
+    assert "PayloadError: update 1 does not decode" in reason(reply)
     good = rounds.plan(base, config)
     assert not rounds.ask(rounds.job(config, tmp_path / "b"), good).has_error()
 
@@ -131,7 +136,7 @@ def test_evaluation_judges_the_version_of_the_plan(
     before, after = (messages.read_metrics(one.content) for one in (plain, moved))
     assert isinstance(before, dict)
     assert isinstance(after, dict)
-    assert before["examples"] == after["examples"] > 0
+    assert before["examples"] == after["examples"] != 0
     assert before["loss"] != after["loss"]
 
 
@@ -157,14 +162,14 @@ def test_baselines_learn(config: Config, tmp_path: Path, whose: str) -> None:
     data = handle(rounds.job(longer, tmp_path), message)
     said = messages.read_metrics(messages.from_bytes(data).content)
     assert isinstance(said, dict)
-    assert said["accuracy"] > (0.9 if whose == "all" else 0.4)
+    assert float(said["accuracy"]) > (0.9 if whose == "all" else 0.4)
     assert said["examples"] == 32
 
 
 def test_caps_bound_the_weight(folder: Path, tmp_path: Path) -> None:
     clients = [{"name": "a", "examples_cap": 9}, {"name": "b"}]
     config = tiny.config(folder, clients=clients)
-    base = sessions.session(json.dumps(rounds.asdict(config))).base
+    base = sessions.session(json.dumps(asdict(config))).base
     asked = rounds.plan(base, config, client="a")
     reply = rounds.ask(rounds.job(config, tmp_path, "a"), asked)
     assert rounds.numbers(reply)["examples"] == 9.0
@@ -185,7 +190,7 @@ def test_a_loss_that_is_no_number_is_an_error_reply(
         folder, train={"learning_rate": 1e30, "clip_norm": 0.0, "steps": 12}
     )
     reply = rounds.ask(rounds.job(config, tmp_path), rounds.plan(base, config))
-    assert "BoundsError: the loss of step" in reply.error.reason
+    assert "BoundsError: the loss of step" in reason(reply)
     assert not list(tmp_path.rglob("*.safetensors"))
 
 
@@ -207,9 +212,7 @@ def test_a_node_without_its_settings(
     for key in ("client", "state"):
         node = {name: value for name, value in where.node_config.items() if name != key}
         reply = rounds.ask(replace(where, node_config=node), rounds.plan(base, config))
-        assert reply.error.reason.startswith("ConfigError")
+        assert reason(reply).startswith("ConfigError")
     for text in ("{", '{"run": 3}'):
         broken = replace(where, run_config={"config": text})
-        assert rounds.ask(broken, rounds.plan(base, config)).error.reason.startswith(
-            "Conf"
-        )
+        assert reason(rounds.ask(broken, rounds.plan(base, config))).startswith("Conf")

@@ -7,7 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from datasets import ClassLabel, Dataset, DatasetDict
+from datasets import (  # type: ignore[import-untyped]
+    ClassLabel,
+    Dataset,
+    DatasetDict,
+)
 
 from fedelta.client import data
 from fedelta.protocols.errors import ConfigError
@@ -175,7 +179,8 @@ def test_bad_data_is_named(tmp_path: Path, what: str) -> None:
     path = str(tmp_path / "d.jsonl")
     if rows is not None:
         write(Path(path), rows)
-    given = Data(**{"source": path, "clients": 2, "partition": "iid"} | keys)
+    plain: dict[str, Any] = {"source": path, "clients": 2, "partition": "iid"}
+    given = Data(**(plain | keys))
     if what == "impossible split":
         given = replace(given, partition="dirichlet")
     with pytest.raises(ConfigError, match=message):

@@ -23,7 +23,10 @@ def train(message: Message, context: Context) -> Message:
         os._exit(9)
     if what.startswith("sleep"):
         time.sleep(float(what.removeprefix("sleep")))
-    answer = {"client": str(context.node_config["client"]), "pid": os.getpid()}
+    answer: dict[str, float | int | str] = {
+        "client": str(context.node_config["client"]),
+        "pid": os.getpid(),
+    }
     reply = Message(metrics_content(answer), reply_to=message)
     if what == "spoof":
         reply.metadata.__dict__["_src_node_id"] = 999

@@ -3,7 +3,7 @@
 import pytest
 
 from fedelta.protocols.errors import ConfigError
-from fedelta.server import runs
+from fedelta.server import checks, defaults, runs
 
 
 def test_presets_of_language_models_can_be_read() -> None:
@@ -17,8 +17,12 @@ def test_what_nobody_names_follows() -> None:
     full = runs.load(overrides=["train.mode=full"])
     assert full.wire.up == "sign256"  # the preset names it
     tables = {"train": {"mode": "full"}, "wire": {"feedback": False}}
-    runs.defaults.fill(tables)
-    assert tables["wire"] == {"feedback": False, "up": "sparse(density=0.05)"}
+    defaults.fill(tables)
+    assert tables["wire"] == {
+        "feedback": False,
+        "up": "sparse(density=0.05)",
+        "down": "moved(values='fp8')",
+    }
 
 
 WRONG = {
@@ -42,4 +46,4 @@ def test_factors_apart_want_equal_ranks() -> None:
         }
     )
     with pytest.raises(ConfigError, match="equal ranks"):
-        runs.checks.check(config)
+        checks.check(config)

@@ -81,7 +81,7 @@ def test_a_client_that_raises_is_an_error_reply_without_quotes(
     replies = list(grid.send_and_receive(ask(grid, ada="raise", bea="echo")))
     found = names(grid, replies)
     assert found["ada"].has_error()
-    assert "secret" not in found["ada"].error.reason
+    assert "secret" not in str(found["ada"].error.reason)
     assert found["bea"].has_content()
 
 
@@ -98,7 +98,7 @@ def test_a_dead_worker_is_an_error_reply_and_is_replaced(pool: InProcessGrid) ->
         messages = ask(pool, ada="die", bea="die", cyd="echo")
         found = names(pool, list(pool.send_and_receive(messages)))
         assert found["ada"].has_error()
-        assert "worker ended" in found["ada"].error.reason
+        assert "worker ended" in str(found["ada"].error.reason)
         assert found["cyd"].has_content()
 
 
