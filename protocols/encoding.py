@@ -123,7 +123,7 @@ def _packed(vector: Contribution, kind: Wire, header: Header, job: _Job) -> byte
         writer.add(tensor, pieces, key)
     said = replace(header, wire=str(kind))
     kept = int(sum(writer.kept))
-    return pack(metadata(said, kept, job.version), writer.tensors())
+    return pack(metadata(said, kept, job.version, layout), writer.tensors())
 
 
 def _gathered(vector: Contribution, spans: Sequence[Span], name: str) -> Floats:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 
 from .errors import ConfigError
 from .refusals import Reason, refuse
@@ -78,11 +78,22 @@ class Context:
         return self.max_bytes or needed + len(self.layout.names) + (1 << 17)
 
 
-def metadata(header: Header, kept: int, version: int) -> dict[str, str]:
-    """A header as the texts of a container."""
+def metadata(header: Header, kept: int, version: int, layout: Layout) -> dict[str, str]:
+    """A header as the texts of a container; from version 2 on with the layout's counts.
+
+    So that what is in a file can be told without its layout.
+    """
     texts = {name: str(value) for name, value in asdict(header).items()}
     said = {"format": "fedelta.payload", "version": str(version), "kept": str(kept)}
-    return texts | said
+    return texts | said | (_counts(layout) if version > 1 else {})
+
+
+def _counts(layout: Layout) -> dict[str, str]:
+    spans, chunks = len(layout.spans), len(layout.chunks)
+    return {"size": str(layout.size), "spans": str(spans), "chunks": str(chunks)}
+
+
+_PLAIN = {one.name for one in fields(Header)} | {"format", "version", "kept"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +123,8 @@ def admitted(texts: Mapping[str, str], context: Context) -> tuple[Header, Told]:
     version = texts.get("version")
     if texts.get("format") != "fedelta.payload" or version not in VERSIONS:
         refuse(Reason.BAD_VERSION, "not a fedelta.payload of version 1 or 2")
-    if texts.keys() != metadata(Header("", 0, "", "", ""), 0, 1).keys():
+    counts = _counts(context.layout) if version != "1" else {}
+    if texts.keys() != _PLAIN | counts.keys():
         refuse(Reason.BAD_HEADER, "other fields than a payload has")
     header = Header(
         run=texts["run"],
@@ -126,6 +138,8 @@ def admitted(texts: Mapping[str, str], context: Context) -> tuple[Header, Told]:
         wire=texts["wire"],
     )
     _compare(header, context)
+    if any(texts[name] != count for name, count in counts.items()):
+        refuse(Reason.WRONG_SCHEMA, "other counts than its layout has")
     kept = _number(texts["kept"], Reason.BAD_HEADER)
     told = Told(_wire(header, context), kept, int(version))
     if told.version > 1 and told.wire.places in ("all", "seeded"):

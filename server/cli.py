@@ -17,7 +17,7 @@ import typer
 from .. import __version__
 from ..client.joins.commands import app as join_commands
 from ..protocols.errors import ConfigError, FedeltaError, RoundError
-from .commands import compare, init, replay
+from .commands import compare, init, inspect, replay
 from .hosts.commands import app as host_commands
 
 app = typer.Typer(
@@ -189,7 +189,7 @@ def merge(
     typer.echo(out)
 
 
-for _command in (init, replay, compare):
+for _command in (init, replay, compare, inspect):
     app.command()(_command)
 
 

@@ -93,3 +93,24 @@ def compare(
     from .comparisons import write
 
     typer.echo(write(folders, out, metric))
+
+
+def inspect(
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="A payload, a state or a snapshot.")
+    ],
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Write JSON.")] = False,
+) -> None:
+    """Say what is in a file that travelled, and how small it is."""
+    from .inspection import inspect as look
+
+    found = look(file)
+    if as_json:
+        typer.echo(json.dumps(found, indent=2, sort_keys=True))
+        return
+    from rich.console import Console
+
+    from .tables import inspection_table
+
+    Console().print(inspection_table(found))

@@ -8,6 +8,9 @@ from typing import Any
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+LONGEST = 72
+"""Characters of a text in a table."""
+
 
 def size(count: float) -> str:
     """Bytes for a person (powers of 1000).
@@ -184,4 +187,25 @@ def method_table(known: Sequence[Mapping[str, Any]]) -> Table:
     table.columns[0].no_wrap = True
     for row in method_rows(known):
         table.add_row(*row)
+    return table
+
+
+def inspection_table(found: Mapping[str, Any]) -> Table:
+    """What `fedelta inspect` found in a file."""
+    table = Table(box=SIMPLE_HEAD, show_header=False)
+    table.add_row("file", f"{found['file']}: {found['kind']}, {size(found['bytes'])}")
+    for name, text in found["header"].items():
+        table.add_row(name, text if len(text) <= LONGEST else f"{text[:LONGEST]}...")
+    for name, count in found.get("streams", {}).items():
+        table.add_row(name, size(count))
+    if found.get("size"):
+        each = f"{found['bits_per_element']:.3g} bits an element"
+        table.add_row("density", f"{found['density']:.4g}, {each}")
+        dense = size(found["dense_fp32"])
+        table.add_row("dense fp32", f"{dense}: {found['times_smaller']:.3g} times more")
+    for name, count in found.get("formats", {}).items():
+        table.add_row(f"tensors as {name}", str(count))
+    if places := found.get("positions"):
+        told = f"{size(places['floor'])}: {places['over_floor']:.4g} times that"
+        table.add_row("entropy floor of positions", told)
     return table

@@ -145,8 +145,10 @@ def opened(data: bytes) -> tuple[dict[str, str], dict[str, bytes]]:
 
 @dataclass
 class Tables:
-    """Frames' sizes; by chunk the code of places; by span values and bytes of places;
-    by tensor how places and values are written.
+    """What the tables say.
+
+    Frames' sizes; by chunk the code of places; by span values and bytes of places; by
+    tensor how places and values are written.
     """
 
     sizes: list[int]
@@ -210,6 +212,7 @@ class Cursor:
         self.data = data
 
     def take(self, count: int) -> bytes:
+        """The next so many."""
         found, self.data = self.data[:count], self.data[count:]
         return found
 
@@ -233,30 +236,48 @@ def read(data: bytes, shapes: Shapes) -> dict[str, list[float]]:
         low = Cursor(next(frames) if packed else b"")
         places = Cursor(next(frames) if packed or "blocks" in parts else b"")
         for index in group:
-            tensor, start, count = every[index]
+            tensor, start, _ = every[index]
             name = names[tensor]
-            how, values, density = told.how[tensor]
-            where = list(range(count))
-            if how == "mask":
-                shared = mixed or said["wire"].startswith("masked")
-                mask = drawn(_key(said, name, shared), len(found[name]), density)
-                where = [i - start for i in mask if start <= i < start + count]
-            elif how == "gaps":
-                kept = told.kept[index]
-                spelled = places.take(told.told[index])
-                lows = low.take(kept) if code == 2 and spelled else b""
+            _, values, _ = told.how[tensor]
+            kept = told.kept[index] if told.kept else 0
+            spelled = places.take(told.told[index]) if told.told else b""
+            lows = low.take(kept) if code == 2 and spelled else b""
+            where = _where(said, name, every[index], told.how[tensor], len(found[name]))
+            if where is None:
                 where = told_places(code, spelled, lows, kept)
             widths, decode = READ[values]
             cursors = zip(planes[values], widths(len(where)), strict=True)
             decoded = decode(len(where), *(one.take(width) for one, width in cursors))
-            scale = struct.unpack("b", parts["scales"][tensor : tensor + 1])[0] \
-                if "scales" in parts else 0  # fmt: skip
+            scale = _scale(parts, tensor)
             for place, value in zip(where, decoded, strict=True):
                 found[name][start + place] = value * 2.0**scale
     return found
 
 
-def _key(said: dict[str, str], name: str, shared: bool) -> int:
+def _where(
+    said: dict[str, str],
+    name: str,
+    span: tuple[int, int, int],
+    how: tuple[str, str, float],
+    size: int,
+) -> list[int] | None:
+    """The places of a span; None where the span spells them."""
+    _, start, count = span
+    shared = said["wire"].startswith(("masked", "mixed"))
+    if how[0] == "mask":
+        mask = drawn(_key(said, name, shared=shared), size, how[2])
+        return [i - start for i in mask if start <= i < start + count]
+    return list(range(count)) if how[0] == "all" else None
+
+
+def _scale(parts: dict[str, bytes], tensor: int) -> int:
+    if "scales" not in parts:
+        return 0
+    (found,) = struct.unpack("b", parts["scales"][tensor : tensor + 1])
+    return int(found)
+
+
+def _key(said: dict[str, str], name: str, *, shared: bool) -> int:
     who = [] if shared else [said["client"]]
     parts = ["shared" if shared else "mask", int(said["seed"]), said["run"]]
     text = json.dumps([*parts, int(said["round"]), *who, name], separators=(",", ":"))

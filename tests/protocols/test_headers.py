@@ -14,7 +14,8 @@ from .samples import SMALL, context, payload
 PLAIN = payload(SMALL, "fp16")
 
 HEADERS: dict[str, tuple[bytes, dict[str, Any], Reason]] = {
-    "version": (metadata(version="2"), {}, Reason.BAD_VERSION),
+    "version": (metadata(version="3"), {}, Reason.BAD_VERSION),
+    "version of packed tables": (metadata(version="2"), {}, Reason.BAD_HEADER),
     "version 1.0": (metadata(version="1.0"), {}, Reason.BAD_VERSION),
     "format": (metadata(format="fedelta.state"), {}, Reason.BAD_VERSION),
     "more fields": (metadata(note="x"), {}, Reason.BAD_HEADER),

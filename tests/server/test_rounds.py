@@ -74,7 +74,7 @@ TRICKS: dict[Reason, Trick] = {
     Reason.WRONG_BASE: said(base="ab" * 32),
     Reason.WRONG_SCHEMA: said(layout="ab" * 32),
     Reason.BAD_WEIGHT: said(weight="1000000"),
-    Reason.BAD_VERSION: said(version="2"),
+    Reason.BAD_VERSION: said(version="9"),
 }
 
 
