@@ -23,6 +23,9 @@ def grouped(inner: Recipe, outer: Recipe, by: str = "region") -> Recipe:
     Raises:
         ConfigError: another `by`, or a grouped recipe inside.
     """
+    for one in (inner, outer):
+        if not isinstance(one, Recipe):
+            raise ConfigError(f"grouped takes two recipes, not {one!r}")
     if by not in BY:
         raise ConfigError(f"grouped: by is {by!r}, allowed: region")
     if inner.outer is not None or outer.outer is not None:

@@ -14,6 +14,7 @@ from .classics import dare, dare_ties, fedavg, task_arithmetic, ties
 from .contests import cabs, consensus_ta, emr, magmax, sce
 from .depths import lines
 from .extensions import Known
+from .gradients import named, varying
 from .grouped import grouped
 from .importances import fisher
 from .magnitudes import breadcrumbs, breadcrumbs_ties, crumbs, della, sample
@@ -168,9 +169,12 @@ def recipe(text: str) -> Recipe:
         'agreed_mean(mass)'
         >>> recipe("clip(1.0) | fedavg").linear
         True
+        >>> recipe("ties(density=(0.1, 0.5))").text
+        'ties(density=(0.1, 0.5))'
     """
     known: dict[str, Callable[..., Any]] = {n: m.make for n, m in METHODS.items()}
-    ours = known | TRANSFORMS | {"chain": chain, "pipe": chain}
+    ours = {n: varying(one) for n, one in (known | TRANSFORMS).items()}
+    ours |= {"chain": chain, "pipe": chain, "named": named}
     made = bind(parse(text), Known(ours))
     if isinstance(made, Transform):
         raise ConfigError(

@@ -34,7 +34,8 @@ def bind(call: Call, functions: Mapping[str, Callable[..., Any]]) -> Any:
 
     Args:
         call: what `parse` read.
-        functions: the factories, by the name that the text may use.
+        functions: the factories, by the name that the text may use. Types in a
+            factory's own ``varies`` are taken in the place of any plain one.
 
     Returns:
         What the outermost factory returned.
@@ -85,13 +86,14 @@ def _check(
     except TypeError as error:
         raise ConfigError(f"{name}{_shown(signature)}: {error}") from None
     hints = get_type_hints(factory) if inspect.isroutine(factory) else {}
+    varies: tuple[type, ...] = getattr(factory, "varies", ())
     for key, value in given.items():
         wanted = _PLAIN.get(hints.get(key))
         variadic = signature.parameters[key].kind in (
             inspect.Parameter.VAR_POSITIONAL,
             inspect.Parameter.VAR_KEYWORD,
         )
-        if wanted is None or variadic:
+        if wanted is None or variadic or isinstance(value, varies):
             continue
         if not isinstance(value, wanted) or (
             isinstance(value, bool) and bool not in wanted

@@ -28,6 +28,7 @@ TEXTS = {
         "ties",
         "ties(density=0.6, gain=1.3, election='count')",
         "ties(0.4, scope='vector') | lines(0.2, 0.8)",
+        "ties(density=named('wide', 0.3, (0.4, 0.8)))",
         "ties(0.4, compat='mergekit')",
         "ties(0.4, compat='peft')",
         "ties(0.4, compat='paper')",
