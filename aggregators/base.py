@@ -109,6 +109,8 @@ class Reducer:
         cohort: where the merge is no sum: from all members (in name order, none with
             a share of 0) and a key to their merge. The state is then the members
             themselves, and there are no planes.
+        loop: which of the compiled loops folds and reads as `fold` and `finish` do:
+            "sum", "mass" or "count" (agreed means by either election); empty: none.
     """
 
     text: str
@@ -118,6 +120,7 @@ class Reducer:
     fold: Callable[[Planes, Block, int, float], None]
     finish: Callable[[Planes, int, float, Floats], None]
     cohort: Callable[[Sequence[Member], Key], Contribution] | None = None
+    loop: str = ""
 
     def zero(self, total: int, size: int) -> Planes:
         """The state of nothing received: [p, size]."""

@@ -26,7 +26,6 @@ from ..protocols.vectors import Contribution, Floats
 from .base import Key, Member, Reducer, Transform
 from .cohorts import Reals, Rows, by_rows, gathered, rows
 from .rewrites import rewriting, written
-from .scales import peaks
 from .scopes import magnitudes
 from .transforms import drop, fraction
 from .views import Cut, Trimmed
@@ -122,16 +121,15 @@ def _reaching(density: float) -> Transform:
     """Keep all that reaches the (N - int(density N))-th smallest of all magnitudes."""
     fraction(density, "trim")
 
-    def apply(contribution: Contribution, key: Key) -> Contribution:
+    def apply(contribution: Contribution, key: Key) -> Contribution:  # noqa: ARG001
         layout = contribution.layout
         size = layout.size
-        peak = peaks(contribution, key.client or "a contribution")
         bits = [magnitudes(contribution, place) for place in range(len(layout.spans))]
         held = np.concatenate([*bits, np.zeros(0, np.uint32)])
         absent = size - held.size  # what a sparse contribution left out is 0
         place = max(size - int(density * size), 1) - 1 - absent
         threshold = int(np.partition(held, place)[place]) if place >= 0 else 0
-        return Trimmed(contribution, (Cut(threshold),) * len(layout.names), peak, {})
+        return Trimmed(contribution, (Cut(threshold),) * len(layout.names), {})
 
     return Transform(f"reaching({density!r})", apply)
 

@@ -18,7 +18,8 @@ import numpy as np
 F = TypeVar("F", bound=Callable[..., Any])
 
 WEIGHT_AT = np.uint64(54)
-_MASK = np.uint64((1 << 54) - 1)
+INFINITE = np.uint32(0x7F800000)
+_LOW = np.int64((1 << 54) - 1)
 _ZERO = np.uint64(0)
 
 
@@ -54,9 +55,17 @@ def sum_sparse(sums: Any, positions: Any, values: Any, scale: Any, share: Any) -
 
 @compiled
 def read_sum(sums: Any, unit: Any, total: Any, out: Any) -> None:
-    """Write sums * unit / total to out [n] float32."""
+    """Write sums * (unit / total) to out [n] float32."""
+    step = unit / total
     for i in range(out.size):
-        out[i] = np.float32(np.float64(sums[i]) * unit / total)
+        out[i] = np.float32(np.float64(sums[i]) * step)
+
+
+@compiled
+def read_reals(sums: Any, step: Any, out: Any) -> None:
+    """The same from whole numbers in float64."""
+    for i in range(out.size):
+        out[i] = np.float32(sums[i] * step)
 
 
 @compiled
@@ -109,27 +118,46 @@ def agree_wide_sparse(
 
 
 @compiled
-def unpack(planes: Any, wide: Any) -> None:
-    """Spread planes [2, n] uint64 over wide [4, n] int64."""
-    for i in range(planes.shape[1]):
-        wide[0, i] = np.int64(planes[0, i] & _MASK)
-        wide[1, i] = np.int64(planes[1, i] & _MASK)
-        wide[2, i] = np.int64(planes[0, i] >> WEIGHT_AT)
-        wide[3, i] = np.int64(planes[1, i] >> WEIGHT_AT)
+def read_packed(up: Any, down: Any, elect: Any, unit: Any, out: Any) -> None:
+    """Write the elected side's mean to out [n] float32; nobody elected, no movement.
+
+    Args:
+        up: [n] int64, what pushes up: magnitudes below, weights above.
+        down: what pushes down.
+        elect: 0: by mass; 2: by weight.
+        unit: what a step is worth.
+        out: where to.
+    """
+    for i in range(out.size):
+        above = np.int64(np.uint64(up[i]) >> WEIGHT_AT)
+        below = np.int64(np.uint64(down[i]) >> WEIGHT_AT)
+        rise, fall = up[i] & _LOW, down[i] & _LOW
+        ahead = above - below if elect else rise - fall
+        total = rise if ahead > 0 else -fall
+        weight = above if ahead > 0 else below
+        value = np.float64(total) * unit / np.float64(weight if weight > 0 else 1)
+        out[i] = np.float32(value if ahead != 0 else 0.0)
 
 
 @compiled
-def read_agreed(wide: Any, elect: Any, unit: Any, out: Any) -> None:
-    """Write the elected side's mean to out [n] float32; nobody elected, no movement.
-
-    `elect` is the row, 0 or 2, whose difference to the next one decides.
-    """
+def read_wide(planes: Any, elect: Any, unit: Any, out: Any) -> None:
+    """The same from four planes [n]: magnitudes up and down, weights up and down."""
+    up, down, above, below = planes
     for i in range(out.size):
-        ahead = wide[elect, i] - wide[elect + 1, i]
-        total = wide[0, i] if ahead > 0 else -wide[1, i]
-        weight = wide[2, i] if ahead > 0 else wide[3, i]
-        value = np.float64(total) * unit / np.float64(max(weight, 1))
+        mass, count = up[i] - down[i], above[i] - below[i]
+        ahead = count if elect else mass
+        total = up[i] if ahead > 0 else -down[i]
+        weight = above[i] if ahead > 0 else below[i]
+        value = np.float64(total) * unit / np.float64(weight if weight > 0 else 1)
         out[i] = np.float32(value if ahead != 0 else 0.0)
+
+
+@compiled
+def gather(values: Any, places: Any, gain: Any, out: Any) -> Any:
+    """Write values at places, times a gain; gives the peak's bits of all values."""
+    for i in range(places.size):
+        out[i] = values[places[i]] * gain
+    return peak_bits(values.view(np.uint32))
 
 
 @compiled

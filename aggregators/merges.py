@@ -46,6 +46,14 @@ class Difference:
                 values = values - self.base[name].part(span.start, span.size)
         return Block(span.size, None, values)
 
+    def lies(self, tensor: int) -> tuple[tuple[str, Array], tuple[str, Array] | None]:
+        """A tensor's elements, and the base's."""
+        name = self.layout.names[tensor]
+        one = self.model[name]
+        if self.base is None:
+            return (one.kind, one.raw), None
+        return (one.kind, one.raw), (self.base[name].kind, self.base[name].raw)
+
 
 def merge(
     models: Sequence[Mapping[str, Any]],

@@ -5,49 +5,80 @@ asked for, so memory is a span times the reducer's planes whatever the model's s
 and a merge of merges is nothing special.
 """
 
+import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 
-from ..protocols.errors import QuorumError
+from ..protocols.errors import PayloadError, QuorumError
 from ..protocols.vectors import Block, Contribution, Floats, Layout, Span, TaskVector
 from .base import Key, Member, Recipe
-from .scales import Numbers, Survey
+from .folds import Folds
+from .scales import Numbers, Survey, agreed, same
+from .sources import Work
+from .sweeps import Sweeps
 from .transforms import scaled
 
 
-@dataclass(frozen=True, slots=True)
+class Engine(Protocol):
+    """Merges spans; one thread at a time."""
+
+    def window(self, span: Span) -> range:
+        """The spans that are best merged together with one."""
+
+    def fill(self, given: range, out: Floats) -> None:
+        """Merge consecutive spans of a chunk into out, which is as long as they are."""
+
+
 class Reduction:
     """Members merged by a recipe's reducer, as a contribution.
 
-    Attributes:
+    A block is a view: valid until the same thread reads another one.
+
+    Args:
         recipe: its reducer and gain are used; its transforms were applied.
         members: in canonical order.
-        numbers: what the merge computes with.
+        numbers: their shares.
     """
 
-    recipe: Recipe
-    members: Sequence[Member]
-    numbers: Numbers
+    def __init__(
+        self, recipe: Recipe, members: Sequence[Member], numbers: Numbers
+    ) -> None:
+        self.layout: Layout = members[0].contribution.layout
+        self._work = Work(recipe.reducer, members, numbers, recipe.gain)
+        self._held = threading.local()
 
     @property
-    def layout(self) -> Layout:
-        """The members'."""
-        return self.members[0].contribution.layout
+    def divisible(self) -> bool:
+        """Whether threads may work at it side by side."""
+        return self._work.divisible
 
     def block(self, span: Span) -> Block:
         """One span, merged over all members."""
-        reducer, numbers = self.recipe.reducer, self.numbers
-        sums = reducer.zero(numbers.total, span.size)
-        scale = numbers.scale(span.tensor)
-        for one in self.members:
-            share = numbers.shares[one.name]
-            reducer.fold(sums, one.contribution.block(span), share, scale)
-        out = np.empty(span.size, np.float32)
-        total = sum(numbers.shares[one.name] for one in self.members)
-        reducer.finish(sums, total, numbers.unit(span.tensor, self.recipe.gain), out)
-        return Block(span.size, None, out)
+        held: tuple[range, Floats] | None = getattr(self._held, "window", None)
+        if held is None or span.index not in held[0]:
+            given = self._engine().window(span)
+            spans = self.layout.spans
+            first, last = spans[given.start], spans[given.stop - 1]
+            out = np.empty(last.flat + last.size - first.flat, np.float32)
+            self.fill(given, out)
+            self._held.window = held = (given, out)
+        at = span.flat - self.layout.spans[held[0].start].flat
+        return Block(span.size, None, held[1][at : at + span.size])
+
+    def fill(self, given: range, out: Floats) -> None:
+        """Merge consecutive spans of a chunk into out, which is as long as they are."""
+        self._engine().fill(given, out)
+
+    def _engine(self) -> Engine:
+        engine: Engine | None = getattr(self._held, "engine", None)
+        if engine is None:
+            engine = Folds(self._work) if self._work.lies else Sweeps(self._work)
+            self._held.engine = engine
+        return engine
 
 
 def prepare(recipe: Recipe, members: Sequence[Member], key: Key) -> list[Member]:
@@ -78,7 +109,7 @@ def merged(recipe: Recipe, members: Sequence[Member], key: Key) -> Contribution:
         array([ 2.5 , -0.25], dtype=float32)
     """
     ready = prepare(recipe, members, key)
-    numbers = Survey.of(ready).numbers(recipe.reducer)
+    numbers = _numbers(recipe, ready)
     if recipe.outer is None:
         return reduction(recipe, ready, numbers, key)
     groups: dict[str, Contribution] = {}
@@ -87,6 +118,21 @@ def merged(recipe: Recipe, members: Sequence[Member], key: Key) -> Contribution:
         groups[name] = reduction(recipe, part, numbers, key)
     shares = group_shares(recipe.outer, ready, numbers)
     return merged(recipe.outer, outer_members(groups, shares), key)
+
+
+def _numbers(recipe: Recipe, ready: Sequence[Member]) -> Numbers:
+    """The shares; exponents are found span by span, unless all is needed at once."""
+    if recipe.reducer.cohort is not None:
+        return Survey.of(ready).numbers(recipe.reducer)
+    if not ready:
+        raise QuorumError("nothing to merge")
+    shares: dict[str, int] = {}
+    for one in ready:
+        same(ready[0].contribution.layout, one.contribution.layout)
+        if one.name in shares:
+            raise PayloadError(f"counted twice: {one.name}")
+        shares[one.name] = one.share
+    return agreed(shares, recipe.reducer)
 
 
 def reduction(
@@ -150,21 +196,41 @@ class Flat:
         """One span: a view."""
         return Block(span.size, None, self.values[span.flat : span.flat + span.size])
 
+    def lies(self, tensor: int) -> tuple[tuple[str, Floats], None]:
+        """A tensor's elements."""
+        first = sum(self.layout.sizes[:tensor])
+        return ("F32", self.values[first : first + self.layout.sizes[tensor]]), None
 
-def flat(contribution: Contribution) -> Floats:
-    """[N] a contribution read whole, span by span, float32."""
+
+def flat(contribution: Contribution, threads: int = 1) -> Floats:
+    """[N] a contribution read whole, float32; as many threads give the same bits."""
     layout = contribution.layout
     values = np.empty(layout.size, np.float32)
-    for span in layout.spans:
-        part = values[span.flat : span.flat + span.size]
-        part[:] = contribution.block(span).dense()
+    spans = layout.spans
+
+    def read(chunk: range) -> None:
+        first, last = spans[chunk.start], spans[chunk.stop - 1]
+        part = values[first.flat : last.flat + last.size]
+        if isinstance(contribution, Reduction):
+            contribution.fill(chunk, part)
+            return
+        for span in spans[chunk.start : chunk.stop]:
+            start = span.flat - first.flat
+            part[start : start + span.size] = contribution.block(span).dense()
+
+    if threads > 1 and isinstance(contribution, Reduction) and contribution.divisible:
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(read, layout.chunks))
+    else:
+        for chunk in layout.chunks:
+            read(chunk)
     return values
 
 
-def dense(contribution: Contribution) -> dict[str, Floats]:
+def dense(contribution: Contribution, threads: int = 1) -> dict[str, Floats]:
     """Read a contribution whole: tensors by name, float32."""
     layout = contribution.layout
-    values = flat(contribution)
+    values = flat(contribution, threads)
     ends = np.cumsum(layout.sizes, dtype=np.int64)
     return {
         name: values[end - size : end].reshape(shape)
@@ -174,7 +240,9 @@ def dense(contribution: Contribution) -> dict[str, Floats]:
     }
 
 
-def reduce(recipe: Recipe, members: Sequence[Member], key: Key) -> TaskVector:
+def reduce(
+    recipe: Recipe, members: Sequence[Member], key: Key, threads: int = 1
+) -> TaskVector:
     """`merged`, read whole."""
     update = merged(recipe, members, key)
-    return TaskVector(update.layout, dense(update))
+    return TaskVector(update.layout, dense(update, threads))

@@ -12,29 +12,28 @@ Arrays come as addresses, which the caller keeps alive and has checked.
 import math
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 import numpy.typing as npt
-from numba.core import cgutils, types
-from numba.extending import intrinsic
 
-from .kernels import WEIGHT_AT, compiled, trim
+from . import kernels, strips
+from .kernels import INFINITE, compiled
+from .pointers import carray, fetch, pointer
 
-STRIP = 4096
+STRIP = 8192
 SPAN = 1 << 16
 
 F32, BF16, F16, F64, NONE = range(5)
 """How a tensor is stored; NONE: there is none, it counts as 0."""
 
-SUM, PACKED, WIDE = range(3)
-"""What sums are kept: one; a side each with its weight packed in; four."""
+REAL, SUM, PACKED, WIDE = range(4)
+"""What sums are kept: one, of whole numbers in float64 or int64; one a side, with its
+weight packed in; four."""
+
+EXACT = 1 << 12
+"""Shares up to so many in all: their sums are exact in float64."""
 
 BAD = 1 << 20
 """What `fill` gives, plus the member's place, where a value is not finite."""
-
-_LOW = np.int64((1 << 54) - 1)
-_SIZE = np.uint32(0x7FFFFFFF)
-_INFINITE = np.uint32(0x7F800000)
 
 
 class Run(NamedTuple):
@@ -61,7 +60,7 @@ class Rule(NamedTuple):
     """How sums are kept and read.
 
     Attributes:
-        loop: SUM, PACKED or WIDE.
+        loop: REAL, SUM, PACKED or WIDE.
         elect: of an agreed mean 0, by mass, or 2, by count.
         fraction: fractional bits below a span's exponent.
         gain: what the result is multiplied by.
@@ -79,8 +78,9 @@ class Room(NamedTuple):
     """Scratch of one thread.
 
     Attributes:
-        sums: [4, STRIP] int64, zeros between calls.
-        values: [2, STRIP] float32.
+        reals: [STRIP] float64, and
+        up, down, above, below: [STRIP] int64: zeros between calls.
+        values, bases: [STRIP] float32.
         tops: [K] uint32.
         top_values: the same memory as float32.
         left: [K] int64.
@@ -88,8 +88,13 @@ class Room(NamedTuple):
         halves: [65536] the numbers of float16, float32.
     """
 
-    sums: npt.NDArray[np.int64]
+    reals: npt.NDArray[np.float64]
+    up: npt.NDArray[np.int64]
+    down: npt.NDArray[np.int64]
+    above: npt.NDArray[np.int64]
+    below: npt.NDArray[np.int64]
     values: npt.NDArray[np.float32]
+    bases: npt.NDArray[np.float32]
     tops: npt.NDArray[np.uint32]
     top_values: npt.NDArray[np.float32]
     left: npt.NDArray[np.int64]
@@ -101,22 +106,19 @@ def room(members: int, halves: npt.NDArray[np.float32]) -> Room:
     """Scratch for K members."""
     tops = np.zeros(members, np.uint32)
     return Room(
-        np.zeros((4, STRIP), np.int64),
-        np.zeros((2, STRIP), np.float32),
+        np.zeros(STRIP, np.float64),
+        np.zeros(STRIP, np.int64),
+        np.zeros(STRIP, np.int64),
+        np.zeros(STRIP, np.int64),
+        np.zeros(STRIP, np.int64),
+        np.zeros(STRIP, np.float32),
+        np.zeros(STRIP, np.float32),
         tops,
         tops.view(np.float32),
         np.zeros(members, np.int64),
         np.zeros(members, np.int64),
         halves,
     )
-
-
-@intrinsic  # type: ignore[untyped-decorator, unused-ignore]
-def _pointer(context: Any, address: Any) -> Any:  # noqa: ARG001
-    def emit(context: Any, builder: Any, signature: Any, given: Any) -> Any:  # noqa: ARG001
-        return builder.inttoptr(given[0], cgutils.voidptr_t)
-
-    return types.voidptr(address), emit
 
 
 @compiled
@@ -130,20 +132,20 @@ def _load(kind: Any, place: Any, at: Any, halves: Any, out: Any) -> None:
     """Elements from `at` on, as float32, to out [n]."""
     size = out.size
     if kind == F32:
-        words = numba.carray(_pointer(place + 4 * at), size, np.float32)
+        words = carray(pointer(place + 4 * at), size, np.float32)
         for i in range(size):
             out[i] = words[i]
     elif kind == BF16:
-        shorts = numba.carray(_pointer(place + 2 * at), size, np.uint16)
+        shorts = carray(pointer(place + 2 * at), size, np.uint16)
         bits = out.view(np.uint32)
         for i in range(size):
             bits[i] = np.uint32(shorts[i]) << np.uint32(16)
     elif kind == F16:
-        codes = numba.carray(_pointer(place + 2 * at), size, np.uint16)
+        codes = carray(pointer(place + 2 * at), size, np.uint16)
         for i in range(size):
             out[i] = halves[codes[i]]
     else:
-        reals = numba.carray(_pointer(place + 8 * at), size, np.float64)
+        reals = carray(pointer(place + 8 * at), size, np.float64)
         for i in range(size):
             out[i] = np.float32(reals[i])
 
@@ -153,7 +155,7 @@ def _less(kind: Any, place: Any, at: Any, halves: Any, spare: Any, out: Any) -> 
     """Take a base's elements from out [n]."""
     size = out.size
     if kind == F32:
-        words = numba.carray(_pointer(place + 4 * at), size, np.float32)
+        words = carray(pointer(place + 4 * at), size, np.float32)
         for i in range(size):
             out[i] -= words[i]
         return
@@ -163,95 +165,55 @@ def _less(kind: Any, place: Any, at: Any, halves: Any, spare: Any, out: Any) -> 
 
 
 @compiled
-def _sum(bits: Any, cut: Any, gain: Any, scale: Any, share: Any, sums: Any) -> Any:
-    """Add to sums [n]; gives the largest magnitude's bits, before the gain."""
-    values = bits.view(np.float32)
-    top = np.uint32(0)
-    for i in range(bits.size):
-        size = bits[i] & _SIZE
-        top = max(top, size)
-        x = np.float64(values[i] * gain)
-        x = x if size >= cut else 0.0
-        sums[i] += share * np.int64(np.rint(x * scale))
-    return top
-
-
-@compiled
-def _packed(bits: Any, cut: Any, gain: Any, scale: Any, share: Any, sums: Any) -> Any:
-    """Add to sums [2, n]: up and down, weights in the upper bits."""
-    values = bits.view(np.float32)
-    weight = share << np.int64(WEIGHT_AT)
-    up, down = sums[0], sums[1]
-    top = np.uint32(0)
-    for i in range(bits.size):
-        size = bits[i] & _SIZE
-        top = max(top, size)
-        x = values[i] * gain
-        x = x if size >= cut else np.float32(0)
-        term = weight + share * np.int64(np.rint(abs(np.float64(x)) * scale))
-        up[i] += term if x > 0 else 0
-        down[i] += term if x < 0 else 0
-    return top
-
-
-@compiled
-def _wide(bits: Any, cut: Any, gain: Any, scale: Any, share: Any, sums: Any) -> Any:
-    """Add to sums [4, n]: magnitudes up and down, weights up and down."""
-    values = bits.view(np.float32)
-    up, down, above, below = sums[0], sums[1], sums[2], sums[3]
-    top = np.uint32(0)
-    for i in range(bits.size):
-        size = bits[i] & _SIZE
-        top = max(top, size)
-        x = values[i] * gain
-        x = x if size >= cut else np.float32(0)
-        term = share * np.int64(np.rint(abs(np.float64(x)) * scale))
-        up[i] += term if x > 0 else 0
-        down[i] += term if x < 0 else 0
-        above[i] += share if x > 0 else 0
-        below[i] += share if x < 0 else 0
-    return top
-
-
-@compiled
-def _read(sums: Any, rule: Any, unit: Any, out: Any) -> None:
+def _read(rule: Any, unit: Any, room: Any, out: Any) -> None:
     """Read a strip's sums off to out [n], and empty them."""
     size = out.size
-    if rule.loop == SUM:
-        whole = sums[0]
-        for i in range(size):
-            out[i] = np.float32(np.float64(whole[i]) * unit / rule.total)
-            whole[i] = 0
-        return
-    up, down, above, below = sums[0], sums[1], sums[2], sums[3]
-    if rule.loop == PACKED:
-        for i in range(size):
-            above[i] = np.int64(np.uint64(up[i]) >> WEIGHT_AT)
-            below[i] = np.int64(np.uint64(down[i]) >> WEIGHT_AT)
-            up[i] &= _LOW
-            down[i] &= _LOW
-    for i in range(size):
-        mass, count = up[i] - down[i], above[i] - below[i]
-        ahead = count if rule.elect else mass
-        total = up[i] if ahead > 0 else -down[i]
-        weight = above[i] if ahead > 0 else below[i]
-        value = np.float64(total) * unit / np.float64(max(weight, 1))
-        out[i] = np.float32(value if ahead != 0 else 0.0)
-        up[i] = 0
-        down[i] = 0
-        above[i] = 0
-        below[i] = 0
+    up, down = room.up[:size], room.down[:size]
+    above, below = room.above[:size], room.below[:size]
+    if rule.loop == REAL:
+        kernels.read_reals(room.reals[:size], unit / rule.total, out)
+        room.reals[:size] = 0
+    elif rule.loop == SUM:
+        kernels.read_sum(up, unit, rule.total, out)
+        up[:] = 0
+    elif rule.loop == PACKED:
+        kernels.read_packed(up, down, rule.elect, unit, out)
+        up[:] = 0
+        down[:] = 0
+    else:
+        kernels.read_wide((up, down, above, below), rule.elect, unit, out)
+        up[:] = 0
+        down[:] = 0
+        above[:] = 0
+        below[:] = 0
 
 
 @compiled
-def _add(run: Any, k: Any, loop: Any, scale: Any, bits: Any, sums: Any) -> Any:
-    """Add one member's strip; gives its largest magnitude's bits, before the gain."""
+def _add(run: Any, k: Any, loop: Any, scale: Any, bits: Any, room: Any) -> Any:
+    """Add one member's part of a strip; gives the peak's bits, before the gain."""
     cut, gain, share = run.cuts[k], run.gains[k], run.shares[k]
+    size = bits.size
+    if loop == REAL:
+        times = np.float64(share)
+        if cut == 0 and gain == 1:
+            return strips.add_whole(bits, scale, times, room.reals[:size])
+        return strips.add_real(bits, cut, gain, scale, times, room.reals[:size])
+    up, down = room.up[:size], room.down[:size]
     if loop == SUM:
-        return _sum(bits, cut, gain, scale, share, sums[0])
+        return strips.add_sum(bits, cut, gain, scale, share, up)
     if loop == PACKED:
-        return _packed(bits, cut, gain, scale, share, sums)
-    return _wide(bits, cut, gain, scale, share, sums)
+        return strips.add_packed(bits, cut, gain, scale, share, (up, down))
+    planes = (up, down, room.above[:size], room.below[:size])
+    return strips.add_wide(bits, cut, gain, scale, share, planes)
+
+
+@compiled
+def _ask(run: Any, k: Any, at: Any) -> None:
+    """Have the cache fetch a member's strip; what lies behind the end does no harm."""
+    width = 2 if run.kinds[0, k] in (BF16, F16) else 4
+    place = run.places[0, k] + width * at
+    for line in range(0, width * STRIP, 64):
+        fetch(place + line)
 
 
 @compiled
@@ -260,13 +222,13 @@ def _staged(run: Any, k: Any, at: Any, left: Any, room: Any, size: Any) -> Any:
     kind, base = run.kinds[0, k], run.kinds[1, k]
     place = run.places[0, k]
     if kind == F32 and base == NONE and left[k] < 0:
-        return numba.carray(_pointer(place + 4 * at), size, np.uint32)
-    values = room.values[0, :size]
+        return carray(pointer(place + 4 * at), size, np.uint32)
+    values = room.values[:size]
     _load(kind, place, at, room.halves, values)
     if base != NONE:
-        _less(base, run.places[1, k], at, room.halves, room.values[1], values)
+        _less(base, run.places[1, k], at, room.halves, room.bases, values)
     if left[k] >= 0:
-        left[k] -= trim(values, run.cuts[k], left[k], values)
+        left[k] -= kernels.trim(values, run.cuts[k], left[k], values)
     return values.view(np.uint32)
 
 
@@ -278,12 +240,12 @@ def _span(run: Any, rule: Any, at: Any, e: Any, room: Any, out: Any) -> None:
     room.tops[:] = 0
     for first in range(0, out.size, STRIP):
         size = min(STRIP, out.size - first)
-        sums = room.sums[:, :size]
         for k in range(run.shares.size):
+            _ask(run, k, at + first + STRIP)
             bits = _staged(run, k, at + first, room.left, room, size)
-            top = _add(run, k, rule.loop, scale, bits, sums)
+            top = _add(run, k, rule.loop, scale, bits, room)
             room.tops[k] = max(room.tops[k], top)
-        _read(sums, rule, unit, out[first : first + size])
+        _read(rule, unit, room, out[first : first + size])
 
 
 @compiled
@@ -291,7 +253,7 @@ def _peak(run: Any, room: Any) -> Any:
     """Largest magnitude of what was added; a member's place minus K: not finite."""
     top = np.float64(0)
     for k in range(run.shares.size):
-        if room.tops[k] >= _INFINITE:
+        if room.tops[k] >= INFINITE:
             return np.float64(k - run.shares.size)
         if room.tops[k] >= run.cuts[k]:
             scaled = np.float64(abs(room.top_values[k] * run.gains[k]))

@@ -1,10 +1,11 @@
 """What all servers of a tree must share to add the same integers.
 
-A value x of a tensor becomes ``rint(x 2^(f - e))``: ``2^e`` is the least power of two
-above every magnitude of that tensor in any contribution, and f = 40 fractional bits
-are kept below it. A contribution counts by an integer share. With shares that add up
-to at most 2^20 no sum reaches 2^61, and with at most 1023 a magnitude sum stays below
-2^50 and a weight below 2^10, so that both fit one 64-bit plane: nothing can overflow.
+A value x becomes ``rint(x 2^(f - e))``: ``2^e`` is the least power of two above every
+magnitude of that span in any contribution (or above what a payload says of the whole
+tensor), and f = 40 fractional bits are kept below it. A contribution counts by an
+integer share. With shares that add up to at most 2^20 no sum reaches 2^61, and with at
+most 1023 a magnitude sum stays below 2^50 and a weight below 2^10, so that both fit one
+64-bit plane: nothing can overflow.
 
 Both come from a first pass, whose result is itself a commutative monoid (maxima of
 peaks, union of shares): a tree takes it up like any other state.
@@ -33,7 +34,8 @@ class Survey:
 
     Attributes:
         layout: the tensors that they all have.
-        peaks: [T] largest magnitude of each tensor.
+        peaks: [S] a bound on the magnitudes of each span: the largest one, or for a
+            contribution that knows its tensors' peaks the tensor's.
         shares: by member, what it asks to count for.
     """
 
@@ -51,7 +53,7 @@ class Survey:
             BoundsError: a value is not finite.
         """
         parts = [
-            cls(m.contribution.layout, peaks(m.contribution, m.name), {m.name: m.share})
+            cls(m.contribution.layout, tops(m.contribution, m.name), {m.name: m.share})
             for m in members
         ]
         if not parts:
@@ -81,9 +83,7 @@ class Survey:
             ConfigError: a negative share where the recipe averages.
             QuorumError: no share at all is left.
         """
-        asked = dict(sorted(self.shares.items()))
-        checked(asked, adds=reducer.adds)
-        return Numbers(exponents(self.peaks), fitted(asked))
+        return agreed(self.shares, reducer, exponents(self.peaks))
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,7 @@ class Numbers:
     """The agreed numbers of one merge.
 
     Attributes:
-        exponents: by tensor, e: every magnitude is below 2^e.
+        exponents: by span, e: every magnitude is below 2^e.
         shares: by member, what it counts for; total at most 2^30.
     """
 
@@ -112,17 +112,39 @@ class Numbers:
         """Fractional bits, f: fewer than 40 only for totals above 2^20."""
         return FRACTION if self.total <= LARGEST else 60 - self.total.bit_length()
 
-    def scale(self, tensor: int) -> float:
-        """How many integer steps a value of 1 is."""
-        return math.ldexp(1.0, self.fraction - self.exponents[tensor])
+    def scale(self, span: int) -> float:
+        """How many integer steps a value of 1 is in a span."""
+        return self.step(self.exponents[span])
 
-    def unit(self, tensor: int, gain: float) -> float:
+    def unit(self, span: int, gain: float) -> float:
+        """What one integer step is worth in a span, times a gain."""
+        return self.worth(self.exponents[span], gain)
+
+    def step(self, exponent: int) -> float:
+        """How many integer steps a value of 1 is."""
+        return math.ldexp(1.0, self.fraction - exponent)
+
+    def worth(self, exponent: int, gain: float) -> float:
         """What one integer step is worth, times a gain."""
-        return math.ldexp(gain, self.exponents[tensor] - self.fraction)
+        return math.ldexp(gain, exponent - self.fraction)
+
+
+def agreed(
+    shares: Mapping[str, int], reducer: Reducer, found: tuple[int, ...] = ()
+) -> Numbers:
+    """Shares that a recipe can use, with exponents where they are known.
+
+    Raises:
+        ConfigError: a negative share where the recipe averages.
+        QuorumError: no share at all is left.
+    """
+    asked = dict(sorted(shares.items()))
+    checked(asked, adds=reducer.adds)
+    return Numbers(found, fitted(asked))
 
 
 def exponents(peaks: Floats) -> tuple[int, ...]:
-    """By tensor the least e with every magnitude below 2^e; 0 for all zeros.
+    """For each peak the least e with every magnitude below 2^e; 0 for zero.
 
     Example:
         >>> exponents(np.float32([0.5, 1.0, 0.0, 3.0]))
@@ -137,22 +159,41 @@ def peaks(contribution: Contribution, name: str = "a contribution") -> Floats:
     Raises:
         BoundsError: a value is not finite.
     """
-    known = getattr(contribution, "peaks", None)
-    layout = contribution.layout
-    top = np.zeros(len(layout.names), np.uint32)
-    if known is None:
-        for span in layout.spans:
-            values = np.ascontiguousarray(contribution.block(span).values, np.float32)
-            bits = kernels.peak_bits(values.view(np.uint32))
-            top[span.tensor] = max(top[span.tensor], bits)
-    else:
-        top[:] = np.abs(np.asarray(known, np.float32)).view(np.uint32)
-    bad = np.flatnonzero(top >= np.uint32(0x7F800000))
+    given, layout = known(contribution), contribution.layout
+    if given is not None:
+        return given
+    spans = np.array([span.tensor for span in layout.spans], np.int64)
+    found = np.zeros(len(layout.names), np.float32)
+    np.maximum.at(found, spans, tops(contribution, name))
+    return found
+
+
+def tops(contribution: Contribution, name: str = "a contribution") -> Floats:
+    """[S] a bound on the magnitudes by span, from one pass where none is known.
+
+    Raises:
+        BoundsError: a value is not finite.
+    """
+    given, layout = known(contribution), contribution.layout
+    top = np.zeros(len(layout.spans), np.uint32)
+    for span in layout.spans:
+        if given is not None:
+            top[span.index] = np.abs(given[span.tensor : span.tensor + 1]).view("u4")[0]
+            continue
+        values = np.ascontiguousarray(contribution.block(span).values, np.float32)
+        top[span.index] = kernels.peak_bits(values.view(np.uint32))
+    bad = np.flatnonzero(top >= kernels.INFINITE)
     if bad.size:
-        where = layout.names[int(bad[0])]
+        where = layout.names[layout.spans[int(bad[0])].tensor]
         said = getattr(contribution, "where", name)
         raise BoundsError(f"{said} holds a value that is not finite", tensor=where)
     return top.view(np.float32)
+
+
+def known(contribution: Contribution) -> Floats | None:
+    """[T] a bound on the magnitudes by tensor, where a contribution says one."""
+    given: Floats | None = getattr(contribution, "peaks", None)
+    return given
 
 
 def spans_of(layout: Layout, tensor: int) -> tuple[Span, ...]:

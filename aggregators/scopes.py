@@ -7,7 +7,6 @@ import numpy.typing as npt
 
 from ..protocols.vectors import Contribution
 from .base import Key, Transform
-from .scales import peaks
 from .transforms import fraction
 from .views import Cut, Trimmed
 
@@ -35,21 +34,20 @@ def trim_vector(density: float) -> Transform:
     """
     fraction(density, "trim_vector")
 
-    def apply(contribution: Contribution, key: Key) -> Contribution:
+    def apply(contribution: Contribution, key: Key) -> Contribution:  # noqa: ARG001
         layout = contribution.layout
-        top = peaks(contribution, key.client or "a contribution")
         parts = [magnitudes(contribution, place) for place in range(len(layout.spans))]
         bits = np.concatenate(parts) if parts else np.zeros(0, np.uint32)
         most = math.ceil(density * layout.size)
         nonzero = int(np.count_nonzero(bits))
         if most >= nonzero:
-            return Trimmed(contribution, (Cut(1),) * len(layout.names), top, {})
+            return Trimmed(contribution, (Cut(1),) * len(layout.names), {})
         threshold = int(np.partition(bits, bits.size - most)[bits.size - most])
         ties = most - int(np.count_nonzero(bits > np.uint32(threshold)))
         met = [int(np.count_nonzero(part == np.uint32(threshold))) for part in parts]
         before = np.cumsum([0, *met]).tolist()
         cuts = (Cut(threshold, ties),) * len(layout.names)
-        return Trimmed(contribution, cuts, top, dict(enumerate(before)))
+        return Trimmed(contribution, cuts, dict(enumerate(before)))
 
     return Transform(f"trim_vector({density!r})", apply)
 

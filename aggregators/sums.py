@@ -71,11 +71,11 @@ def agreed_mean(election: Literal["mass", "count"] = "mass") -> Reducer:
     row = 2 * ELECTIONS.index(election)
 
     def finish(sums: Planes, total: int, unit: float, out: Floats) -> None:  # noqa: ARG001
-        wide = sums
         if len(sums) == 2:  # noqa: PLR2004
-            wide = np.empty((4, sums.shape[1]), np.int64)
-            kernels.unpack(sums, wide)
-        kernels.read_agreed(wide, row, unit, out)
+            up, down = sums[0].view(np.int64), sums[1].view(np.int64)
+            kernels.read_packed(up, down, row, unit, out)
+        else:
+            kernels.read_wide(tuple(sums), row, unit, out)
 
     return Reducer(
         f"agreed_mean({election})",
@@ -84,6 +84,7 @@ def agreed_mean(election: Literal["mass", "count"] = "mass") -> Reducer:
         planes=_signed,
         fold=_agree,
         finish=finish,
+        loop=election,
     )
 
 
@@ -91,7 +92,13 @@ def _linear(
     text: str, finish: Callable[[Planes, int, float, Floats], None], *, adds: bool
 ) -> Reducer:
     return Reducer(
-        text, adds=adds, linear=True, planes=_single, fold=_add, finish=finish
+        text,
+        adds=adds,
+        linear=True,
+        planes=_single,
+        fold=_add,
+        finish=finish,
+        loop="sum",
     )
 
 

@@ -97,7 +97,7 @@ def fold(
     for span in tally.layout.spans:
         part = sums[:, span.flat : span.flat + span.size]
         block = member.contribution.block(span)
-        recipe.reducer.fold(part, block, share, tally.numbers.scale(span.tensor))
+        recipe.reducer.fold(part, block, share, tally.numbers.scale(span.index))
     tally.members[member.name] = group
     if stacks:
         tally.stacks[member.name] = stacks
@@ -149,7 +149,7 @@ class Reading:
         inside = [n for n, g in self.tally.members.items() if g == self.group]
         total = sum(numbers.shares[name] for name in inside)
         out = np.empty(span.size, np.float32)
-        unit = numbers.unit(span.tensor, self.recipe.gain)
+        unit = numbers.unit(span.index, self.recipe.gain)
         self.recipe.reducer.finish(sums, total, unit, out)
         return Block(span.size, None, out)
 

@@ -5,10 +5,13 @@ import math
 import numpy as np
 import numpy.typing as npt
 
+from ..protocols import positions
 from ..protocols.errors import BoundsError, ConfigError
-from ..protocols.vectors import Contribution, Floats
+from ..protocols.payloads import Payload
+from ..protocols.vectors import Contribution
+from . import kernels
 from .base import Key, Transform
-from .scales import peaks, spans_of
+from .scales import known, spans_of
 from .views import Cut, Dropped, Scaled, Trimmed
 
 Bits = npt.NDArray[np.uint32]
@@ -90,10 +93,7 @@ def drop(density: float, *, rescale: bool = True) -> Transform:
     factor = 1 / density if rescale else 1.0
 
     def apply(contribution: Contribution, key: Key) -> Contribution:
-        bound = peaks(contribution, key.client) * np.float32(factor)
-        return Dropped(
-            contribution, density, factor, key, _bounded(bound, contribution)
-        )
+        return Dropped(contribution, density, factor, key)
 
     more = "" if rescale else ", rescale=False"
     return Transform(f"drop({density!r}{more})", apply)
@@ -113,54 +113,75 @@ def length(contribution: Contribution) -> float:
 
 def scaled(contribution: Contribution, gain: float, name: str = "") -> Contribution:
     """A contribution times a number; itself where the number is 1."""
-    top = peaks(contribution, name or "a contribution")
     if gain == 1:
         return contribution
-    bound = _bounded(top * np.float32(abs(gain)), contribution)
-    return Scaled(contribution, gain, bound)
-
-
-def _bounded(top: Floats, contribution: Contribution) -> Floats:
+    top = known(contribution)
+    if top is None:
+        return Scaled(contribution, gain, None)
+    with np.errstate(over="ignore"):
+        top = top * np.float32(abs(gain))
     over = np.flatnonzero(~np.isfinite(top))
     if over.size:
         where = contribution.layout.names[int(over[0])]
-        raise BoundsError("too large to be scaled in float32", tensor=where)
-    return top
+        said = f"{name or 'a contribution'}: too large to be scaled in float32"
+        raise BoundsError(said, tensor=where)
+    return Scaled(contribution, gain, top)
 
 
 def trimmed(contribution: Contribution, density: float, name: str = "") -> Contribution:
-    """A contribution's largest magnitudes, by tensor."""
+    """A contribution's largest magnitudes, by tensor; itself where all are kept.
+
+    Cost: one read, one partition in place, the largest tensor in memory.
+
+    Raises:
+        BoundsError: a value is not finite.
+    """
     layout = contribution.layout
-    top = peaks(contribution, name or "a contribution")
-    bits = np.empty(max(layout.sizes, default=0), np.uint32)
+    counts = contribution.counts if isinstance(contribution, Payload) else None
+    widest = max(layout.sizes, default=0) if counts is None else int(counts.max())
+    bits = np.empty(widest, np.uint32)
     cuts: list[Cut] = []
     for tensor, size in enumerate(layout.sizes):
-        filled = _gather(contribution, tensor, bits)
-        cuts.append(_cut(bits[:filled], math.ceil(density * size)))
+        most = math.ceil(density * size)
+        if counts is not None and counts[tensor] <= most:
+            cuts.append(Cut(1))
+            continue
+        filled, some, peak = _gather(contribution, tensor, bits)
+        if peak >= kernels.INFINITE:
+            said = getattr(contribution, "where", name or "a contribution")
+            where = layout.names[tensor]
+            raise BoundsError(f"{said} holds a value that is not finite", tensor=where)
+        cuts.append(Cut(1) if most >= some else _cut(bits[:filled], most))
+    if all(cut == Cut(1) for cut in cuts):
+        return contribution
     used = _ties_before(contribution, cuts)
-    return Trimmed(contribution, tuple(cuts), top, used)
+    return Trimmed(contribution, tuple(cuts), used)
 
 
-def _gather(contribution: Contribution, tensor: int, bits: Bits) -> int:
-    """A tensor's magnitudes, as float32 bits, into scratch; how many there are."""
-    filled = 0
+def _gather(
+    contribution: Contribution, tensor: int, bits: Bits
+) -> tuple[int, int, int]:
+    """A tensor's magnitudes, as float32 bits, into scratch.
+
+    Returns:
+        How many there are, how many of them are not zero, and the largest.
+    """
+    filled = some = peak = 0
     for span in spans_of(contribution.layout, tensor):
         values = np.ascontiguousarray(contribution.block(span).values, np.float32)
         end = filled + values.size
-        np.bitwise_and(values.view(np.uint32), _FINITE, out=bits[filled:end])
-        filled = end
-    return filled
+        count, top = positions.magnitudes(values, bits[filled:end])
+        filled, some, peak = end, some + count, max(peak, top)
+    return filled, some, peak
 
 
 def _cut(bits: Bits, most: int) -> Cut:
-    """Where to cut so that at most so many nonzeros stay. Reorders the bits."""
-    if most >= int(np.count_nonzero(bits)):
-        return Cut(1)
+    """Where to cut so that at most so many stay. Reorders the bits."""
     at = bits.size - most
     bits.partition(at)
     threshold = bits[at]
-    below = int(np.count_nonzero(bits[:at] == threshold))
-    inside = int(np.count_nonzero(bits[at:] == threshold))
+    inside = positions.equals(bits[at:], threshold)
+    below = positions.equals(bits[:at], threshold)
     return Cut(int(threshold), inside if below else -1)
 
 
@@ -173,5 +194,5 @@ def _ties_before(contribution: Contribution, cuts: list[Cut]) -> dict[int, int]:
             before[span.index] = met
             values = np.ascontiguousarray(contribution.block(span).values, np.float32)
             size = np.bitwise_and(values.view(np.uint32), _FINITE)
-            met += int(np.count_nonzero(size == np.uint32(cut.threshold)))
+            met += positions.equals(size, np.uint32(cut.threshold))
     return before

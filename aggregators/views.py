@@ -5,7 +5,8 @@ from functools import cached_property
 
 import numpy as np
 
-from ..protocols import seeds
+from ..protocols import masks, seeds
+from ..protocols.errors import BoundsError
 from ..protocols.vectors import Block, Contribution, Floats, Layout, Span
 from . import kernels
 from .base import Key
@@ -18,12 +19,12 @@ class Scaled:
     Attributes:
         source: what is scaled.
         gain: the number.
-        peaks: [T] largest magnitude by tensor.
+        peaks: [T] largest magnitude by tensor, where the source knows it.
     """
 
     source: Contribution
     gain: float
-    peaks: Floats
+    peaks: Floats | None
 
     @property
     def layout(self) -> Layout:
@@ -33,7 +34,9 @@ class Scaled:
     def block(self, span: Span) -> Block:
         """One span, scaled."""
         given = self.source.block(span)
-        return Block(given.size, given.positions, given.values * np.float32(self.gain))
+        with np.errstate(over="ignore"):  # infinite values are refused where they go
+            values = given.values * np.float32(self.gain)
+        return Block(given.size, given.positions, values)
 
 
 @dataclass(frozen=True)
@@ -56,14 +59,12 @@ class Trimmed:
     Attributes:
         source: what is trimmed.
         cuts: by tensor.
-        peaks: [T] largest magnitude by tensor.
         used: by span index, how many ties its tensor's earlier spans hold, for the
             tensors where ties are cut.
     """
 
     source: Contribution
     cuts: tuple[Cut, ...]
-    peaks: Floats
     used: dict[int, int]
 
     @property
@@ -93,14 +94,12 @@ class Dropped:
         density: the share that is kept.
         rescale: what the kept values are multiplied by.
         key: with the client's name.
-        peaks: [T] a bound on the magnitudes.
     """
 
     source: Contribution
     density: float
     rescale: float
     key: Key
-    peaks: Floats
 
     @property
     def layout(self) -> Layout:
@@ -116,9 +115,21 @@ class Dropped:
         given = self.source.block(span)
         seed = self._seeds[span.tensor]
         if given.positions is None:
-            kept = seeds.kept(seed, span.start, span.size, self.density)
-            values = given.values[kept] * np.float32(self.rescale)
-            return Block(given.size, kept.astype(np.uint16), values)
+            return self._dropped(given.values, span, seed)
         mask = seeds.keep(seed, span.start, span.size, self.density)[given.positions]
         values = given.values[mask] * np.float32(self.rescale)
         return Block(given.size, given.positions[mask], values)
+
+    def _dropped(self, values: Floats, span: Span, seed: int) -> Block:
+        key, every = np.uint64(seed), seeds.strata(self.density)
+        start, size = span.start, span.size
+        count = masks.count_kept(key, start, size, every, self.density)
+        places = np.empty(count, np.uint16)
+        masks.draw_kept(key, start, size, every, self.density, places)
+        kept, gain = np.empty(count, np.float32), np.float32(self.rescale)
+        given = np.ascontiguousarray(values, np.float32)
+        if kernels.gather(given, places, gain, kept) >= kernels.INFINITE:
+            name = getattr(self.source, "where", self.key.client or "a contribution")
+            where = self.layout.names[span.tensor]
+            raise BoundsError(f"{name} holds a value that is not finite", tensor=where)
+        return Block(size, places, kept)
