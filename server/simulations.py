@@ -49,6 +49,10 @@ def simulate(
     try:
         files.write_json(folder / CONFIG, asdict(config))
         return _run(config, journal, workers, listeners)
+    except BaseException:
+        if journal.last() is None:  # nothing to go on from: the folder stays free
+            (folder / CONFIG).unlink(missing_ok=True)
+        raise
     finally:
         journal.release()
 
