@@ -22,9 +22,6 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-
 HERE = Path(__file__).parent
 CLIENTS, ROUNDS = 50, 3
 SECONDS, SHARE, GROWTH = 1.0, 0.03, 1.15
@@ -190,37 +187,42 @@ def measure(clients: int) -> None:
     print(json.dumps(told | {"sealed": len(sealed)}))
 
 
-def engines(table: Table) -> list[str]:
+def say(what: str, much: str) -> None:
+    """Print one line as soon as it is known."""
+    print(f"{what:24} {much}", flush=True)
+
+
+def engines() -> list[str]:
     """Part 1."""
     wrong = []
     for workers in (0, 1):
         took = in_process(workers)
-        table.add_row(f"in-process, {workers} workers", f"{took:.3f} s")
+        say(f"in-process, {workers} workers", f"{took:.3f} s")
         if took > SECONDS:
             wrong.append(f"in-process, {workers} workers: at most {SECONDS} s")
     took_there = flower()
     said = "skipped: ray is not installed" if took_there is None else None
-    table.add_row("Flower's own engine", said or f"{took_there:.1f} s")
+    say("Flower's own engine", said or f"{took_there:.1f} s")
     return wrong
 
 
-def loops(table: Table) -> list[str]:
+def loops() -> list[str]:
     """Part 2."""
     ours, hand = steps()
     more = ours / hand - 1
-    table.add_row("a step, our loop", f"{1000 * ours:.1f} ms of CPU")
-    table.add_row("a step, by hand", f"{1000 * hand:.1f} ms of CPU")
-    table.add_row("overhead", f"{100 * more:+.1f} %")
+    say("a step, our loop", f"{1000 * ours:.1f} ms of CPU")
+    say("a step, by hand", f"{1000 * hand:.1f} ms of CPU")
+    say("overhead", f"{100 * more:+.1f} %")
     return [f"a step costs at most {SHARE:.0%} more"] if more > SHARE else []
 
 
-def memories(table: Table) -> list[str]:
+def memories() -> list[str]:
     """Part 3."""
     few, many = memory(8), memory(100)
     wrong = []
     for name in ("server", "worker"):
         text = f"{few[name]:.0f} MB with 8 clients, {many[name]:.0f} MB with 100"
-        table.add_row(f"memory, {name}", text)
+        say(f"memory, {name}", text)
         if many[name] > GROWTH * few[name]:
             wrong.append(f"{name}: at most {GROWTH} times as much for 100 clients")
     if many["sealed"] != 100:  # noqa: PLR2004
@@ -234,11 +236,10 @@ def main(words: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--skip", nargs="*", choices=parts, default=[])
     skipped = parser.parse_args(words).skip
-    table, wrong = Table("what", "how much", title="simulation"), []
+    wrong = []
     for name, part in parts.items():
         if name not in skipped:
-            wrong += part(table)
-    Console(width=100).print(table)
+            wrong += part()
     for fault in wrong:
         print("does not hold:", fault)
     return 1 if wrong else 0
