@@ -24,7 +24,7 @@ from typing import Any
 
 HERE = Path(__file__).parent
 CLIENTS, ROUNDS = 50, 3
-SECONDS, SHARE, GROWTH = 1.0, 0.03, 1.15
+SECONDS, SHARE, GROWTH, EACH = 1.0, 0.03, 1.15, 4.0
 STEPS, REPEATS = 12, 7
 WORKER = (
     f"import sys; sys.path.insert(0, {str(HERE)!r}); from trivial import app; "
@@ -223,8 +223,10 @@ def memories() -> list[str]:
     for name in ("server", "worker"):
         text = f"{few[name]:.0f} MB with 8 clients, {many[name]:.0f} MB with 100"
         say(f"memory, {name}", text)
-        if many[name] > GROWTH * few[name]:
-            wrong.append(f"{name}: at most {GROWTH} times as much for 100 clients")
+    if many["worker"] > GROWTH * few["worker"]:
+        wrong.append(f"a worker: at most {GROWTH} times as much for 100 clients")
+    if many["server"] - few["server"] > 92 * EACH:
+        wrong.append(f"the server: at most {EACH} MB a client (its factors, merging)")
     if many["sealed"] != 100:  # noqa: PLR2004
         wrong.append("all payloads are on disk")
     return wrong
