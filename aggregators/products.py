@@ -1,7 +1,7 @@
 """Low-rank replies seen as what they mean: s B A, and the rest as it is."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -41,7 +41,8 @@ def stacks(
         if begun is not None and begun.shape != a.shape:
             reason = f"starts as {begun.shape}, changed by {a.shape}"
             raise PayloadError(reason, tensor=pair.a)
-        a = a if begun is None else begun + a
+        with np.errstate(over="ignore"):  # told below
+            a = a if begun is None else begun + a
         if b.ndim != 2 or a.ndim != 2 or b.shape[1] != a.shape[0]:  # noqa: PLR2004
             reason = f"{b.shape} times {a.shape} is no product"
             raise PayloadError(reason, tensor=pair.weight)
@@ -59,6 +60,32 @@ def length(held: Mapping[str, Stack]) -> float:
         b, a = one.b.astype(np.float64), one.a.astype(np.float64)
         total += one.scaling**2 * float(np.sum((b.T @ b) * (a @ a.T)))
     return math.sqrt(max(total, 0.0))
+
+
+class Read(Mapping[str, Floats]):
+    """A contribution's tensors by name, each decoded when asked for, and not kept.
+
+    So what is held of a model's worth of changes is what was received of it.
+
+    Example:
+        >>> from fedelta.protocols.vectors import TaskVector
+        >>> Read(TaskVector.of({"w": np.float32([1, 2])}))["w"].tolist()
+        [1.0, 2.0]
+    """
+
+    def __init__(self, source: Contribution) -> None:
+        self._source = source
+
+    def __getitem__(self, name: str) -> Floats:
+        if name not in self._source.layout.names:
+            raise KeyError(name)
+        return tensor(self._source, name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._source.layout.names)
+
+    def __len__(self) -> int:
+        return len(self._source.layout.names)
 
 
 class Subset:

@@ -9,10 +9,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 from flwr.app import Message
 
+from ..aggregators.products import Subset, stacks
+from ..aggregators.products import length as products_length
+from ..aggregators.transforms import length
 from ..protocols.codec import Context, Payload, decode
+from ..protocols.errors import BoundsError
 from ..protocols.messages import read_reply
 from ..protocols.refusals import Reason, Refusal
 from ..protocols.vectors import Floats, Pair
@@ -66,7 +69,10 @@ def admit(message: Message, member: Member, rules: Rules) -> Admitted | Refusal:
     payload = judge(data, member, rules)
     if isinstance(payload, Refusal):
         return payload
-    norm = weight_norm(payload, rules.pairs, rules.start)
+    try:
+        norm = weight_norm(payload, rules.pairs, rules.start)
+    except BoundsError as error:
+        return Refusal(Reason.NON_FINITE, str(error))
     if not math.isfinite(norm) or (rules.norm_cap and norm > rules.norm_cap):
         return Refusal(Reason.NORM_CAP, f"norm {norm:.6g}, cap {rules.norm_cap:.6g}")
     return Admitted(data, payload, norm, metrics)
@@ -84,15 +90,15 @@ def weight_norm(
     """L2 norm of what a reply changes in the weights.
 
     A pair changes its weight by ``s B (A0 + dA)``; its norm follows from two r x r
-    products, so rescaling the factors inside the product changes nothing.
+    products, so rescaling the factors inside the product changes nothing. Without
+    pairs it is the payload's own, which was taken as it was validated.
+
+    Raises:
+        BoundsError: a factor, with what it starts from, is not finite.
     """
-    tensors = payload.tensors()
-    total = 0.0
-    for pair in pairs:
-        left = tensors.pop(pair.b).astype(np.float64)
-        right = tensors.pop(pair.a).astype(np.float64) + start[pair.a]
-        inner = np.sum((left.T @ left) * (right @ right.T))
-        total += pair.scaling**2 * max(float(inner), 0.0)
-    for tensor in tensors.values():
-        total += float(np.sum(np.square(tensor, dtype=np.float64)))
-    return math.sqrt(total)
+    if not pairs:
+        return payload.norm
+    held = stacks(payload, pairs, start)
+    paired = {name for pair in pairs for name in (pair.a, pair.b)}
+    rest = [name for name in payload.layout.names if name not in paired]
+    return math.hypot(products_length(held), length(Subset(payload, rest)))

@@ -4,6 +4,7 @@ from typing import Any
 
 FOLLOWING: tuple[tuple[str, str, str, str], ...] = (
     ("train.mode", "full", "wire.up", "sparse(density=0.05)"),
+    ("train.mode", "full", "wire.down", "moved(values='fp8')"),
     ("model.task", "causal-lm", "eval.metric", "perplexity"),
 )
 """(key, value, other key, its default where the first has that value)."""
@@ -16,7 +17,7 @@ def fill(tables: dict[str, Any]) -> None:
         >>> tables = {"train": {"mode": "full"}}
         >>> fill(tables)
         >>> tables["wire"]
-        {'up': 'sparse(density=0.05)'}
+        {'up': 'sparse(density=0.05)', 'down': "moved(values='fp8')"}
     """
     for path, value, other, default in FOLLOWING:
         table, key = path.split(".")

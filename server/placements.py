@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from ..aggregators.base import Recipe, Transform
 from ..aggregators.recipes import recipe
+from ..protocols.budgets import uplink
 from ..protocols.settings import Config
 from ..protocols.wires import wire
 
@@ -26,14 +27,15 @@ def before(config: Config) -> str:
         >>> full = ["train.mode=full", "merge.recipe=ties(density=0.2)"]
         >>> before(load(overrides=[*full, "wire.up=sparse(density=0.05)"]))
         'client'
-        >>> before(load(overrides=[*full, "wire.up=sign256"]))
+        >>> before(load(overrides=[*full, "wire.up=auto"]))
         'server'
     """
     formed = config.train.mode == "lora" and config.lora.space in _FORMED
     chosen = recipe(config.merge.recipe)
-    if formed or not chosen.before or not keeps_zeros(config.wire.up):
+    if formed or not chosen.before:
         return SERVER
-    return CLIENT
+    wires = {uplink(config, one) for one in ("", *(c.name for c in config.clients))}
+    return CLIENT if all(map(keeps_zeros, wires)) else SERVER
 
 
 def applied(config: Config) -> tuple[str, ...]:

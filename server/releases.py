@@ -15,6 +15,7 @@ import numpy as np
 from ..aggregators import compare, factors
 from ..aggregators.base import Key
 from ..aggregators.outer import optimizer
+from ..aggregators.products import Read
 from ..aggregators.recipes import recipe
 from ..aggregators.spaces import Arrival, Merged, merge_round
 from ..protocols import digests, seeds
@@ -94,7 +95,7 @@ def read_update(session: Session, version: int, digest: str) -> Update:
     found = decode(data, _context(session, version))
     if isinstance(found, Refusal):
         raise CheckpointError(f"update {version} of {session.journal.folder}: {found}")
-    return Update(digest, data, dict(found.tensors()))
+    return Update(digest, data, Read(found))
 
 
 def pack(session: Session, update: Tensors, number: int) -> Update:
@@ -128,7 +129,7 @@ def pack(session: Session, update: Tensors, number: int) -> Update:
     found = decode(data, context)
     if isinstance(found, Refusal):
         raise RoundError(f"round {number}: the merged update is unusable ({found})")
-    return Update(digests.of_bytes(data), data, dict(found.tensors()))
+    return Update(digests.of_bytes(data), data, Read(found))
 
 
 def _context(session: Session, number: int) -> Context:

@@ -17,7 +17,8 @@ class Update:
     Attributes:
         digest: of its bytes.
         data: its bytes.
-        tensors: what the bytes decode to, which is what everybody folds.
+        tensors: what the bytes decode to, which is what everybody folds; of a run's
+            own updates they are decoded as they are asked for.
     """
 
     digest: str

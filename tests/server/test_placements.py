@@ -31,7 +31,9 @@ def run(folder: Path, **overrides: Any) -> dict[str, Any]:
     ("train", "space", "up", "side"),
     [
         ("full", "product", "sparse(density=0.05)", "client"),
-        ("full", "product", "sign256", "server"),
+        ("full", "product", "sign256", "client"),  # what did not move stays
+        ("full", "product", "auto", "server"),
+        ("lora", "factors", "sign256", "server"),
         ("full", "product", "moved", "client"),
         ("lora", "factors", "fp16", "client"),
         ("lora", "product", "fp16", "server"),
