@@ -25,7 +25,7 @@ from .rewrites import written
 from .scales import peaks, spans_of
 from .settings import resolved
 
-_WHOLE = ("clip(", "trim_vector(", "reaching(", "lines(", "weighed(", "divided(")
+_WHOLE = ("clip(", "trim_vector(", "reaching(", "lines(", "weighed(", "regressed(")
 
 
 @dataclass(frozen=True)

@@ -12,14 +12,15 @@ from ..protocols.errors import BoundsError, ConfigError, PayloadError
 from ..protocols.vectors import Block, Contribution, Floats, Layout, Span
 from .base import Key, Recipe, Transform
 from .classics import gained
+from .furthers import FISHER, Attached
 from .products import matched
 from .rewrites import written
 from .sums import weighted_mean
 
-SUFFIX = "|fisher"
+SUFFIX = FISHER
 
 
-class Joined:
+class Joined(Attached):
     """A contribution with its importances as further tensors.
 
     Args:
@@ -33,18 +34,7 @@ class Joined:
     def __init__(self, change: Contribution, importances: Contribution) -> None:
         if change.layout != importances.layout:
             raise PayloadError("the importances do not have the change's tensors")
-        shapes = dict(zip(change.layout.names, change.layout.shapes, strict=True))
-        more = {name + SUFFIX: shape for name, shape in shapes.items()}
-        self.layout = Layout.of(shapes | more)
-        self._parts = (change, importances)
-        self._spans = {(s.tensor, s.start): s for s in change.layout.spans}
-
-    def block(self, span: Span) -> Block:
-        """One span of the change, or of the importances."""
-        name = self.layout.names[span.tensor]
-        source = self._parts[name.endswith(SUFFIX)]
-        tensor = source.layout.place(name.removesuffix(SUFFIX))
-        return source.block(self._spans[tensor, span.start])
+        super().__init__(change, importances, SUFFIX)
 
 
 class _Weighed:

@@ -11,14 +11,16 @@ from ..protocols.errors import ConfigError, PayloadError
 from ..protocols.vectors import Block, Contribution, Layout, Span
 from . import checkpoints
 from .base import Key, Member, Recipe
-from .importances import Joined
+from .furthers import FISHER, GRAM, Attached, wanted
 from .recipes import recipe as read_recipe
 from .reductions import merged
 from .scales import spans_of
-from .shares import ratios
+from .shares import weighed
 from .tensors import Array, Tensor, held, rounded
 
 Tensors = Mapping[str, Tensor]
+
+_FURTHER = {FISHER: "Fisher", GRAM: "Gram matrix"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,7 @@ def merge(
     *,
     base: Mapping[str, Any] | None = None,
     weights: Sequence[float] | None = None,
-    fishers: Sequence[Mapping[str, Any]] | None = None,
+    further: Sequence[Mapping[str, Any]] | None = None,
     seed: int = 0,
 ) -> dict[str, Array]:
     """Merge state dicts.
@@ -77,7 +79,8 @@ def merge(
             plain mean (then names and dtypes are the first model's).
         weights: one a model, 1 each where left out; normalised where the recipe
             averages, taken as they are where it adds.
-        fishers: for ``fisher``, one a model: diagonal Fisher information by name.
+        further: what ``fisher`` and ``regmean`` need, one map a model: by tensor its
+            diagonal Fisher information, or X^T X of its layer's inputs.
         seed: of a recipe that draws.
 
     Returns:
@@ -101,8 +104,8 @@ def merge(
     if base is not None:
         origin = {name: held(name, value, "the base") for name, value in base.items()}
     sure = [
-        {name: held(name, value, f"Fisher {place + 1}") for name, value in one.items()}
-        for place, one in enumerate(fishers or ())
+        {name: held(name, value, f"further {place + 1}") for name, value in one.items()}
+        for place, one in enumerate(further or ())
     ]
     plan = _planned(read, recipe, origin, weights, seed, sure)
     tied = _tied([*read, *([origin] if origin else [])])
@@ -123,7 +126,7 @@ def merge_files(  # noqa: PLR0913
     recipe: str,
     weights: Sequence[float] | None = None,
     *,
-    fishers: Sequence[Path] = (),
+    further: Sequence[Path] = (),
     seed: int = 0,
 ) -> None:
     """Merge checkpoints on disk, span by span, into one of the base's form.
@@ -135,7 +138,7 @@ def merge_files(  # noqa: PLR0913
             tokenizer files. It appears, or is replaced, only when all went well.
         recipe: a recipe's text.
         weights: as for `merge`.
-        fishers: as for `merge`, files or folders.
+        further: as for `merge`, files or folders.
         seed: of a recipe that draws.
 
     Raises:
@@ -149,7 +152,7 @@ def merge_files(  # noqa: PLR0913
     opened = [checkpoints.opened(Path(path)) for path in models]
     origin = None if base is None else checkpoints.opened(Path(base))
     tensors = None if origin is None else origin.tensors
-    sure = [checkpoints.opened(Path(path)).tensors for path in fishers]
+    sure = [checkpoints.opened(Path(path)).tensors for path in further]
     given = [one.tensors for one in opened]
     plan = _planned(given, recipe, tensors, weights, seed, sure)
     checkpoints.write(origin or opened[0], Path(out), plan.value)
@@ -185,7 +188,7 @@ def _planned(
     base: Tensors | None,
     weights: Sequence[float] | None,
     seed: int,
-    fishers: Sequence[Tensors] = (),
+    further: Sequence[Tensors] = (),
 ) -> Plan:
     if not models:
         raise ConfigError("give at least one model to merge")
@@ -209,27 +212,35 @@ def _planned(
         Member(f"{place:06d}", Difference(layout, one, base, _where(one, base)), share)
         for place, (one, share) in enumerate(zip(models, shares, strict=True))
     ]
-    if fishers:
-        members = _sure(members, fishers)
+    suffix = wanted(chosen)
+    if suffix and further:
+        members = _beside(members, further, suffix)
+    elif further:
+        raise ConfigError(f"{chosen.text} needs nothing beside the models")
     update = merged(chosen, members, Key(f"merge {seed}"))
     return Plan(template, base, update)
 
 
-def _sure(members: Sequence[Member], fishers: Sequence[Tensors]) -> list[Member]:
-    """Members with their importances as further tensors."""
-    if len(fishers) != len(members):
-        raise ConfigError(f"{len(fishers)} Fishers for {len(members)} models")
+def _beside(
+    members: Sequence[Member], further: Sequence[Tensors], suffix: str
+) -> list[Member]:
+    """Members with further tensors, held to fit what they are about."""
+    what = _FURTHER[suffix]
+    if len(further) != len(members):
+        raise ConfigError(f"{len(further)} {what}s for {len(members)} models")
     joined = []
-    for one, fisher in zip(members, fishers, strict=True):
+    for one, given in zip(members, further, strict=True):
         layout = one.contribution.layout
-        for name in layout.names:
-            if (
-                name not in fisher
-                or fisher[name].raw.shape != layout.shapes[layout.place(name)]
-            ):
-                raise PayloadError("has no Fisher of its shape", tensor=name)
-        sure = Difference(layout, fisher, None, "the Fisher")
-        joined.append(replace(one, contribution=Joined(one.contribution, sure)))
+        names = layout.names if suffix == FISHER else sorted(given)
+        for name in names:
+            shape = layout.shapes[layout.place(name)]
+            wanted = shape if suffix == FISHER else shape[-1:] * 2
+            if name not in given or given[name].raw.shape != wanted:
+                raise PayloadError(f"has no {what} of its shape", tensor=name)
+        beside = Layout.of({name: given[name].raw.shape for name in names})
+        sure = Difference(beside, given, None, f"the {what}")
+        attached = Attached(one.contribution, sure, suffix)
+        joined.append(replace(one, contribution=attached))
     return joined
 
 
@@ -237,23 +248,6 @@ def _where(model: Tensors, base: Tensors | None) -> str:
     """What a change is read from."""
     names = sorted({one.where for one in model.values()})
     return ", ".join(names) + (" (or its base)" if base is not None else "")
-
-
-def weighed(
-    weights: Sequence[float] | None, count: int
-) -> tuple[tuple[int, ...], float]:
-    """Weights as integer shares, and what one share is worth.
-
-    Raises:
-        ConfigError: not one a model, or all zero.
-    """
-    given = [1.0] * count if weights is None else list(weights)
-    if len(given) != count:
-        raise ConfigError(f"{len(given)} weights for {count} models: give one each")
-    shares, unit = ratios(given)
-    if not any(shares):
-        raise ConfigError(f"weights {given} are all zero")
-    return shares, unit
 
 
 def fits(model: Tensors, template: Tensors) -> None:

@@ -21,6 +21,7 @@ from .magnitudes import breadcrumbs, breadcrumbs_ties, crumbs, della, sample
 from .medians import median, trimmed_mean
 from .presences import localize_and_stitch
 from .ratios import fromm, metagpt, model_stock
+from .regressions import regmean
 from .scopes import trim_vector
 from .selections import bucketing, bulyan, krum, multi_krum, nnm
 from .separations import fedrpca
@@ -112,6 +113,7 @@ METHODS: dict[str, Method] = {
     "min_agree": Method(min_agree, "mean where enough members agree", "2306.01708"),
     "sign_vote": Method(sign_vote, "mean, damped where signs disagree", "2201.11986"),
     "fisher": Method(fisher, "mean by diagonal Fisher information", "2111.09832"),
+    "regmean": Method(regmean, "nearest outputs by linear layer", "2212.09849"),
     "localize_and_stitch": Method(localize_and_stitch, "stitched tops", "2408.13656"),
     "median": Method(median, "median by element", "1803.01498"),
     "trimmed_mean": Method(trimmed_mean, "mean without extremes", "1803.01498"),

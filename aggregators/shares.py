@@ -79,3 +79,20 @@ def ratios(weights: Sequence[float]) -> tuple[tuple[int, ...], float]:
     total = sum(abs(Fraction(weight)) for weight in weights)
     fine = [Fraction(w) * (FINEST - len(weights)) / total for w in weights]
     return tuple(round(one) for one in fine), float(total / (FINEST - len(weights)))
+
+
+def weighed(
+    weights: Sequence[float] | None, count: int
+) -> tuple[tuple[int, ...], float]:
+    """Weights as integer shares, and what one share is worth.
+
+    Raises:
+        ConfigError: not one a model, or all zero.
+    """
+    given = [1.0] * count if weights is None else list(weights)
+    if len(given) != count:
+        raise ConfigError(f"{len(given)} weights for {count} models: give one each")
+    shares, unit = ratios(given)
+    if not any(shares):
+        raise ConfigError(f"weights {given} are all zero")
+    return shares, unit

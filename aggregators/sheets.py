@@ -15,9 +15,10 @@ from . import checkpoints
 from .base import Key, Member
 from .checkpoints import Checkpoint
 from .depths import numbered
-from .merges import Difference, Plan, fits, weighed
+from .merges import Difference, Plan, fits
 from .reductions import merged
 from .settings import Settings, checked, first
+from .shares import weighed
 from .tensors import DTYPES, Array, Tensor
 from .translations import METHODS, Method
 

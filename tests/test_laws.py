@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from fedelta.aggregators import tallies
 from fedelta.aggregators.base import Key, Member, Recipe
+from fedelta.aggregators.furthers import GRAM, Attached
 from fedelta.aggregators.importances import Joined
 from fedelta.aggregators.recipes import METHODS, properties, recipe
 from fedelta.aggregators.reductions import dense, prepare, reduce
@@ -17,7 +18,7 @@ from fedelta.aggregators.regions import handed_up
 from fedelta.aggregators.scales import Numbers, Survey
 from fedelta.aggregators.tallies import Tally
 from fedelta.protocols import seeds
-from fedelta.protocols.vectors import Floats
+from fedelta.protocols.vectors import Floats, TaskVector
 
 from .strategies import any_value, cohorts
 
@@ -41,6 +42,7 @@ TEXTS = {
     "min_agree": ["min_agree", "min_agree(3, election='count')"],
     "sign_vote": ["sign_vote", "sign_vote(0.6, below='flip')"],
     "fisher": ["fisher | scale(0.5)"],
+    "regmean": ["regmean", "regmean(0.5, gain=2.0)"],
     "localize_and_stitch": ["localize_and_stitch(0.3)"],
     "median": ["median"],
     "trimmed_mean": ["trimmed_mean(0.2) | lines"],
@@ -109,12 +111,21 @@ def suited(text: str, cohort: list[Member]) -> list[Member]:
             for one in cohort
         ]
         cohort = more[:2] if name in TWO else more[:enough]
+    if text.startswith("regmean"):
+        return [replace(one, contribution=_grams(one)) for one in cohort]
     if not text.startswith("fisher"):
         return cohort
     return [
         replace(one, contribution=Joined(one.contribution, _Square(one.contribution)))
         for one in cohort
     ]
+
+
+def _grams(member: Member) -> Attached:
+    """A member with the Gram matrix of one of its matrices, drawn by its name."""
+    rows = seeds.normal(seeds.key(member.name), 0, 30).reshape(10, 3)
+    gram = TaskVector.of({"wide": np.asarray(rows.T @ rows, np.float32)})
+    return Attached(member.contribution, gram, GRAM)
 
 
 class _Square:

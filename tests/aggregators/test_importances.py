@@ -79,19 +79,19 @@ def test_offline_with_given_fishers(tmp_path: Path) -> None:
     base = {"w": floats([1, 1])}
     models = [{"w": floats([2, 0])}, {"w": floats([5, 3])}]
     sure = [{"w": floats([3, 1])}, {"w": floats([1, 1])}]
-    made = merge(models, "fisher", base=base, fishers=sure)
+    made = merge(models, "fisher", base=base, further=sure)
     assert made["w"] == pytest.approx([2.75, 1.5])
     files = []
     for place, one in enumerate([base, *models, *sure]):
         files.append(tmp_path / f"{place}.safetensors")
         save_file(one, files[-1])
     out = tmp_path / "out.safetensors"
-    merge_files(files[1:3], files[0], out, "fisher", fishers=files[3:])
+    merge_files(files[1:3], files[0], out, "fisher", further=files[3:])
     assert load_file(out)["w"] == pytest.approx([2.75, 1.5])
     with pytest.raises(ConfigError, match="1 Fishers for 2 models"):
-        merge(models, "fisher", base=base, fishers=sure[:1])
+        merge(models, "fisher", base=base, further=sure[:1])
     with pytest.raises(PayloadError, match="no Fisher of its shape"):
-        merge(models, "fisher", base=base, fishers=[{}, {}])
+        merge(models, "fisher", base=base, further=[{}, {}])
     with pytest.raises(PayloadError, match="fisher needs both"):
         merge(models, "fisher", base=base)
 
