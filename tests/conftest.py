@@ -25,6 +25,12 @@ def _peers(mark: pytest.Mark) -> str:
     return f"not installed: {', '.join(lacking)}" if lacking else ""
 
 
+def _program(mark: pytest.Mark) -> str:
+    program, package = mark.args
+    found = shutil.which(program)
+    return "" if found else f"{program} is not here: apt-get install {package}"
+
+
 def _root(mark: pytest.Mark) -> str:
     return "" if os.geteuid() == 0 else "needs root"
 
@@ -32,6 +38,7 @@ def _root(mark: pytest.Mark) -> str:
 NEEDS: dict[str, Callable[[pytest.Mark], str]] = {
     "needs_chromium": _chromium,
     "needs_nginx": _nginx,
+    "needs_program": _program,
     "needs_root": _root,
     "peer": _peers,
 }

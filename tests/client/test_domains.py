@@ -13,6 +13,7 @@ from fedelta.protocols.errors import ConfigError
 from fedelta.protocols.settings import Config, Data, Model
 
 
+@pytest.mark.peer("licensedcode")
 def test_every_domain_has_as_many_texts() -> None:
     pytest.importorskip("licensedcode", reason="the demo's data is not installed")
     found = domains.groups()

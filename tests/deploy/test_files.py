@@ -116,7 +116,7 @@ def test_nginx_accepts_the_proxy(hosted: HostFolder, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="no systemd here")
+@pytest.mark.needs_program("systemd-analyze", "systemd")
 def test_systemd_accepts_the_units(hosted: HostFolder, tmp_path: Path) -> None:
     member = join(hosted, tmp_path / "a", "a")
     for number, unit in enumerate(

@@ -43,10 +43,9 @@ def test_a_key_is_never_written_over(pair: tuple[Path, Path]) -> None:
     assert pair[0].read_bytes() == before
 
 
+@pytest.mark.needs_program("ssh-keygen", "openssh-client")
 def test_the_fingerprint_is_ssh_keygens(pair: tuple[Path, Path]) -> None:
-    program = shutil.which("ssh-keygen")
-    if program is None:
-        pytest.skip("ssh-keygen is not here")
+    program = str(shutil.which("ssh-keygen"))
     said = subprocess.check_output([program, "-lf", str(pair[1])], text=True)
     assert keys.fingerprint(pair[1].read_text()) in said
 
