@@ -21,9 +21,9 @@ from ..protocols.vectors import Block, Contribution, Layout, Span
 from .base import Key, Member, Recipe, Reducer, Transform
 from .cohorts import gathered
 from .depths import Graded, fractions
+from .knobs import resolved
 from .rewrites import written
 from .scales import peaks, spans_of
-from .settings import resolved
 
 _WHOLE = ("clip(", "trim_vector(", "reaching(", "lines(", "weighed(", "regressed(")
 

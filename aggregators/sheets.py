@@ -15,9 +15,9 @@ from . import checkpoints
 from .base import Key, Member
 from .checkpoints import Checkpoint
 from .depths import numbered
+from .knobs import Settings, checked, first
 from .merges import Difference, Plan, fits
 from .reductions import merged
-from .settings import Settings, checked, first
 from .shares import weighed
 from .tensors import DTYPES, Array, Tensor
 from .translations import METHODS, Method

@@ -9,8 +9,8 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from fedelta.aggregators import sheets
+from fedelta.aggregators.knobs import first, resolved
 from fedelta.aggregators.receipts import Job, place, repeat, run
-from fedelta.aggregators.settings import first, resolved
 from fedelta.protocols.errors import CheckpointError, ConfigError
 
 from .cases import Reals, drawn, floats, reals
