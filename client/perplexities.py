@@ -1,11 +1,12 @@
 """How well texts are predicted: loss and perplexity, domain by domain."""
 
 import math
-import sys
 from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
+
+from ..protocols.perplexities import perplexity
 
 
 def metrics(
@@ -25,7 +26,8 @@ def metrics(
     Returns:
         "loss" (nats a token, over all tokens), "perplexity" (the geometric mean of
         the domains' perplexities, so that a small domain counts like a large one),
-        "perplexity/NAME" of each domain that occurs, "tokens" and "examples".
+        "perplexity/NAME" and "tokens/NAME" of each domain that occurs, "tokens" and
+        "examples".
 
     Example:
         >>> found = metrics(np.log([4.0, 16.0]), np.array([1, 1]),
@@ -45,18 +47,6 @@ def metrics(
         means.append(math.fsum(sums[inside].tolist()) / tokens)
         if names[one]:
             parts[f"perplexity/{names[one]}"] = perplexity(means[-1])
+            parts[f"tokens/{names[one]}"] = float(tokens)
     told["perplexity"] = perplexity(math.fsum(means) / max(1, len(means)))
     return told | parts | {"tokens": float(total), "examples": float(len(counts))}
-
-
-def perplexity(loss: float) -> float:
-    """The exponential of a loss (nats a token), at most the largest float.
-
-    Example:
-        >>> perplexity(0.0), perplexity(1e6) < math.inf
-        (1.0, True)
-    """
-    try:
-        return math.exp(loss)
-    except OverflowError:
-        return sys.float_info.max

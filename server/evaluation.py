@@ -1,13 +1,14 @@
 """How good the global model is: on the server's test set, at the clients, or both."""
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from flwr.app import Message
 
-from ..protocols import metrics
+from ..protocols import metrics, perplexities
+from ..protocols.errors import PayloadError
 from ..protocols.messages import read_metrics
-from ..protocols.refusals import Refusal
+from ..protocols.refusals import Reason, Refusal
 from .sessions import Session
 
 
@@ -42,11 +43,39 @@ def of_clients(
         if isinstance(said, Refusal):
             continue
         numbers = {k: float(v) for k, v in said.items() if not isinstance(v, str)}
-        if numbers.get("examples", 0.0) < 1 or numbers["examples"] % 1:
+        try:
+            merged([numbers])
+        except PayloadError:
+            session.totals.refused[Reason.BAD_OBJECT] += 1
             continue
         found[name] = numbers
         session.roster[name].held = session.model.number
-    return metrics.merge(found.values()) if found else {}
+    return merged(list(found.values())) if found else {}
+
+
+def merged(replies: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Several data owners' metrics as one's.
+
+    Means count by examples; what language models tell counts by tokens.
+
+    Raises:
+        PayloadError: numbers that no evaluation gives.
+
+    Example:
+        >>> merged([{"accuracy": 1.0, "examples": 1.0},
+        ...         {"accuracy": 0.0, "examples": 3.0}])
+        {'accuracy': 0.25, 'examples': 4.0}
+    """
+    if any(reply.get("examples", 0.0) < 1 for reply in replies):
+        raise PayloadError("an evaluation on no examples")
+    ours = (perplexities.LOSS, perplexities.PERPLEXITY, perplexities.TOKENS)
+    if not any(perplexities.TOKENS in reply for reply in replies):
+        return metrics.merge(replies)
+    others = [
+        {name: one for name, one in reply.items() if name.split("/")[0] not in ours}
+        for reply in replies
+    ]
+    return metrics.merge(others) | perplexities.merge(replies)
 
 
 def tell(

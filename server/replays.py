@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from ..aggregators.recipes import SPACES, properties, recipe
-from ..protocols import metrics
 from ..protocols.errors import ConfigError
 from ..protocols.settings import Config
 from . import environments, evaluation, files, placements
@@ -253,7 +252,7 @@ def _judged(session: Session) -> dict[str, float]:
     found = [evaluate(session.base, one, session.config) for one in parts if len(one)]
     if not found:
         raise ConfigError("nothing to judge by: neither data.test nor data.validation")
-    return metrics.merge(found)
+    return evaluation.merged(found)
 
 
 def _applied(config: Config, variant: Variant) -> dict[str, Any]:
