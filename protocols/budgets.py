@@ -6,15 +6,14 @@ anew until it fits.
 """
 
 import heapq
-import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from .encoding import encode
-from .energies import Offer, curve
+from .energies import DENSE, Offer, curve
 from .errors import BoundsError, ConfigError
 from .headers import Header
 from .settings import Config
@@ -23,8 +22,8 @@ from .wires import AUTO, Choice, moved, wire
 
 _UNITS = {"": 1, "B": 1, "kB": 10**3, "KB": 10**3, "MB": 10**6, "GB": 10**9}
 _SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?([kKMG]?B)?")
-_TRIES = 6
-_FULL = 0.97  # of the budget: no better aim is looked for
+_TRIES = 8
+_SPARE = 0.01  # of the budget: no better aim is looked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,32 +107,51 @@ def fitted(vector: Contribution, header: Header, most: int) -> Fitted:
     curves = [
         curve(_flat(vector, tensor)) for tensor in range(len(vector.layout.names))
     ]
-    total = sum(offers[-1].energy for offers in curves)
-    whole = max(total, _energy(vector))
-    aim, best = 8.0 * most, None
-    low, high = 0.0, math.inf
+    whole = _energy(vector)
+    best = _tried(vector, header, _nothing(curves), whole)
+    if len(best.data) > most:
+        raise BoundsError(
+            f"a payload takes at least {len(best.data)} bytes, not {most}"
+        )
+    aim = 8.0 * (most - len(best.data))
     for _ in range(_TRIES):
-        offers = spend(curves, aim)
-        data = _written(vector, header, [one.choice for one in offers])
-        if len(data) <= most:
-            carried = sum(one.energy for one in offers)
-            if best is None or carried >= best.energy * whole:
-                share = _density(vector.layout, offers)
-                best = Fitted(data, carried / whole if whole else 1.0, share)
-            low = max(low, aim)
-            if len(data) >= _FULL * most or carried >= total:
-                break
-        else:
-            high = min(high, aim)
-        step = aim * most / len(data)
-        aim = step if low < step < high else (low + min(high, 2 * step)) / 2
-    if best is None:
-        nothing = [Choice("fp8", "gaps", 0.0)] * len(curves)
-        data = _written(vector, header, nothing)
-        if len(data) > most:
-            raise BoundsError(f"a payload takes at least {len(data)} bytes, not {most}")
-        best = Fitted(data, 0.0, 0.0)
+        one = _tried(vector, header, spend(curves, aim), whole)
+        spare = most - len(one.data)
+        if spare >= 0 and one.energy >= best.energy:
+            best = one
+        if 0 <= spare <= _SPARE * most:
+            break
+        aim += 8.0 * (spare - _SPARE * most / 2)
+        if aim <= 0:
+            break
+    for alike in _alike(curves):
+        energy = sum(offer.energy for offer in alike) / whole if whole else 1.0
+        if energy > best.energy and sum(o.bits for o in alike) <= 8 * most:
+            one = _tried(vector, header, alike, whole)
+            best = one if len(one.data) <= most else best
     return best
+
+
+def _nothing(curves: Sequence[Sequence[Offer]]) -> list[Offer]:
+    return [offers[0] for offers in curves]
+
+
+def _alike(curves: Sequence[Sequence[Offer]]) -> Iterator[list[Offer]]:
+    """All tensors in one dense format: no tables are needed."""
+    for name in DENSE:
+        choice = Choice(name, "all")
+        found = [o for offers in curves for o in offers if o.choice == choice]
+        if found and len(found) == len(curves):
+            yield found
+
+
+def _tried(
+    vector: Contribution, header: Header, offers: Sequence[Offer], whole: float
+) -> Fitted:
+    data = _written(vector, header, [one.choice for one in offers])
+    carried = sum(one.energy for one in offers)
+    share = _density(vector.layout, offers)
+    return Fitted(data, carried / whole if whole else 1.0, share)
 
 
 def spend(curves: Sequence[Sequence[Offer]], bits: float) -> list[Offer]:
