@@ -19,6 +19,7 @@ from ..protocols.vectors import Contribution, Floats, Pair
 from . import factors, mixtures
 from .base import Key, Member, Recipe
 from .factors import Reduced
+from .furthers import is_further
 from .products import Products, stacks, tensor
 from .recipes import SPACES
 from .regions import Work
@@ -233,9 +234,10 @@ def _member(work: Work, one: Arrival, view: Contribution) -> Member:
 
 
 def whole(one: Arrival) -> list[str]:
-    """The tensors that are no pair's."""
+    """The changed tensors that are no pair's."""
     paired = {name for pair in one.pairs for name in (pair.a, pair.b)}
-    return [name for name in one.contribution.layout.names if name not in paired]
+    names = one.contribution.layout.names
+    return [name for name in names if name not in paired and not is_further(name)]
 
 
 def _ranks(ordered: Sequence[Arrival]) -> list[int]:

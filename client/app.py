@@ -17,7 +17,7 @@ from flwr.clientapp import ClientApp
 from ..protocols import messages, seeds
 from ..protocols.errors import ConfigError, ContributionError, StaleRoundError
 from ..protocols.plans import RoundPlan
-from . import baselines, identities, sending, sessions
+from . import baselines, identities, sending, sessions, statistics
 from .adapters import adapted
 from .evaluation import evaluate as judge
 from .failures import error_reply
@@ -63,7 +63,7 @@ def train(message: Message, context: Context) -> RecordDict:
         if config.eval.where in ("clients", "both") and len(held):
             judged = judge(base, held, config)
             metrics |= {f"validation_{what}": judged[what] for what in sorted(judged)}
-        change = adapter.change()
+        change = adapter.change() | statistics.measured(adapter, own, config, key)
     weight = _weight(session, name)
     sent = sending.reply(change, plan, config, home, base.digest, weight)
     metrics |= sent.metrics | {"examples": float(weight)}

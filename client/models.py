@@ -14,7 +14,7 @@ from ..protocols import digests, seeds
 from ..protocols.errors import ConfigError
 from ..protocols.settings import Config, Lora
 from ..protocols.vectors import Floats, Layout, Pair
-from . import loading
+from . import loading, statistics
 
 if TYPE_CHECKING:
     import torch
@@ -136,7 +136,7 @@ class Base:
         )
 
     def layout(self, config: Config) -> Layout:
-        """The tensors of a reply: A and B of every target, and what is dense."""
+        """The tensors of a reply: A and B of targets, what is dense, statistics."""
         shapes: dict[str, tuple[int, ...]] = {}
         rank = config.lora.rank
         for module, (wide, deep) in self._targets.items():
@@ -144,7 +144,8 @@ class Base:
             shapes[f"{module}.lora_B.weight"] = (wide, rank)
         for name, parameter in self.dense.items():
             shapes[name] = tuple(parameter.shape)
-        return Layout.of(shapes)
+        more = statistics.shapes(self.network.body, shapes, config.merge.recipe)
+        return Layout.of(shapes | more)
 
     def update_layout(self) -> Layout:
         """The tensors of a merged update: pairs at the rank of the way down."""

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from ..aggregators.base import Key
+from ..aggregators.furthers import is_further
 from ..aggregators.products import tensor
 from ..aggregators.recipes import recipe
 from ..protocols.budgets import budget, fitted, usual
@@ -86,7 +87,8 @@ def reply(
     data = _written(before, plan, config, header(plan, config, weight))
     sent = _decoded(data, before.layout, plan, weight)
     if keeps:
-        rest = {name: tensor(bounded, name) - sent[name] for name in whole}
+        owed = [name for name in whole if not is_further(name)]
+        rest = {name: tensor(bounded, name) - sent[name] for name in owed}
         store.keep(plan.round, rest)
     bits = 8 * len(data) / max(before.layout.size, 1)
     return Reply(data, {"wire_energy": _energy(before, sent), "wire_bits": bits})

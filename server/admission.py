@@ -11,6 +11,7 @@ from typing import Any
 
 from flwr.app import Message
 
+from ..aggregators.furthers import is_further
 from ..aggregators.products import Subset, stacks
 from ..aggregators.products import length as products_length
 from ..aggregators.transforms import length
@@ -96,9 +97,10 @@ def weight_norm(
     Raises:
         BoundsError: a factor, with what it starts from, is not finite.
     """
-    if not pairs:
+    names = [name for name in payload.layout.names if not is_further(name)]
+    if not pairs and len(names) == len(payload.layout.names):
         return payload.norm
     held = stacks(payload, pairs, start)
     paired = {name for pair in pairs for name in (pair.a, pair.b)}
-    rest = [name for name in payload.layout.names if name not in paired]
+    rest = [name for name in names if name not in paired]
     return math.hypot(products_length(held), length(Subset(payload, rest)))

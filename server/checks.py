@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import PurePath
 from typing import Any
 
+from ..aggregators import furthers
 from ..aggregators.outer import optimizer
 from ..aggregators.recipes import properties, recipe
 from ..protocols.budgets import size
@@ -16,6 +17,7 @@ from . import exports
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _MOST_CLIENTS = 1 << 16
+_WHOLE = ("fp32", "fp16")
 
 
 def _at_least(least: float) -> tuple[Callable[[Any], bool], str]:
@@ -164,7 +166,8 @@ def _journal(config: Config) -> None:
 
 def _merge(config: Config) -> None:
     with _at("merge.recipe"):
-        properties(recipe(config.merge.recipe), config.lora.space)
+        whole = config.train.mode == "full"
+        properties(recipe(config.merge.recipe), "full" if whole else config.lora.space)
     if config.merge.server_optimizer:
         with _at("merge.server_optimizer"):
             optimizer(config.merge.server_optimizer)
@@ -173,10 +176,22 @@ def _merge(config: Config) -> None:
 def _wire(config: Config) -> None:
     with _at("wire.up"):
         _named(wire(config.wire.up), {AUTO})
+        _measured(config)
     with _at("wire.down"):
         _named(wire(config.wire.down), set())
     with _at("wire.up_bytes"):
         size(config.wire.up_bytes)
+
+
+def _measured(config: Config) -> None:
+    """Hold what travels beside changes to a format that keeps all of it."""
+    suffix = furthers.wanted(recipe(config.merge.recipe))
+    budgets = [config.wire.up_bytes, *(one.up_bytes for one in config.clients)]
+    if suffix and (config.wire.up not in _WHOLE or any(map(size, budgets))):
+        raise ConfigError(
+            f"{config.merge.recipe} has clients send tensors NAME{suffix} beside their "
+            f"changes: set wire.up to {' or '.join(_WHOLE)}, and no up_bytes"
+        )
 
 
 def _named(found: Wire, allowed: set[str]) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ..aggregators.base import Recipe, Transform
+from ..aggregators.furthers import wanted
 from ..aggregators.recipes import recipe
 from ..protocols.budgets import uplink
 from ..protocols.settings import Config
@@ -32,7 +33,7 @@ def before(config: Config) -> str:
     """
     formed = config.train.mode == "lora" and config.lora.space in _FORMED
     chosen = recipe(config.merge.recipe)
-    if formed or not chosen.before:
+    if formed or not chosen.before or wanted(chosen):
         return SERVER
     wires = {uplink(config, one) for one in ("", *(c.name for c in config.clients))}
     return CLIENT if all(map(keeps_zeros, wires)) else SERVER
