@@ -21,11 +21,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from networks import Network
-from replays import replay
-
+from fedelta.benchmarks.networks import Network
+from fedelta.benchmarks.replays import replay
 from fedelta.client.data import load as load_data
 from fedelta.client.joins import layouts as institutions
 from fedelta.client.joins.processes import end_group

@@ -27,16 +27,14 @@ CLIENTS, ROUNDS = 50, 3
 SECONDS, SHARE, GROWTH, EACH = 1.0, 0.03, 1.15, 4.0
 STEPS, REPEATS = 12, 7
 WORKER = (
-    f"import sys; sys.path.insert(0, {str(HERE)!r}); from trivial import app; "
+    "from fedelta.benchmarks.trivial import app; "
     "from fedelta.client.worker import main; main(app)"
 )
 
 
 def in_process(workers: int) -> float:
     """Seconds of three trivial rounds in-process, beyond imports and start-up."""
-    sys.path.insert(0, str(HERE))
-    from trivial import app, start
-
+    from fedelta.benchmarks.trivial import app, start
     from fedelta.server import MergeStrategy, environments
     from fedelta.server.engine import InProcessGrid
 
@@ -115,7 +113,7 @@ def by_hand(adapter: Any, own: Any, tokenizer: Any) -> None:
         labels = torch.from_numpy(own.labels[places])
         loss = functional.cross_entropy(20.0 * pooled @ head.T, labels)
         optimiser.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimiser.step()
         loss.item()
@@ -160,8 +158,7 @@ def steps() -> tuple[float, float]:
 
 def memory(clients: int) -> dict[str, float]:
     """Megabytes at most, of the server and of the largest worker."""
-    sys_ = f"import sys; sys.path.insert(0, {str(HERE)!r}); import simulation; "
-    code = f"{sys_}simulation.measure({clients})"
+    code = f"from fedelta.benchmarks import simulation; simulation.measure({clients})"
     done = subprocess.run(
         [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=True
     )

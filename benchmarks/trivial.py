@@ -14,7 +14,7 @@ ROUNDS = 3
 @app.train()
 def train(message: Message, context: Context) -> Message:  # noqa: ARG001  Flower's
     """Add one."""
-    sent = message.content["arrays"]["w"].numpy()
+    sent = message.content.array_records["arrays"]["w"].numpy()
     content = RecordDict(
         {
             "arrays": ArrayRecord({"w": Array(sent + np.float32(1))}),

@@ -50,7 +50,8 @@ def sample(values: Floats) -> Floats:
     if values.size <= SAMPLE:
         return values
     starts = np.linspace(0, values.size - _RUN, runs).astype(np.int64)
-    return values[(starts[:, None] + np.arange(_RUN)).reshape(-1)]
+    found: Floats = values[(starts[:, None] + np.arange(_RUN)).reshape(-1)]
+    return found
 
 
 def entropy(density: float) -> float:

@@ -199,9 +199,10 @@ def test_full_deltas_travel_once_where_weights_are_tied(
         trained["loss"], rel=1e-6
     )
     assert trained["loss"] < before["loss"]
-    head = base.network.body.get_output_embeddings().weight  # type: ignore[operator,union-attr]
+    body: Any = base.network.body
+    head = body.get_output_embeddings().weight
     assert np.array_equal(
-        head.detach().numpy(),  # type: ignore[operator]
+        head.detach().numpy(),
         base.weights()["model.embed_tokens.weight"],
     )
 

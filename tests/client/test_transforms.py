@@ -35,7 +35,9 @@ def test_what_was_trimmed_is_owed(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_dropped_by_chance_is_not_owed(
-    recipe: str, before: str, kept: bool  # noqa: FBT001
+    recipe: str,
+    before: str,
+    kept: bool,  # noqa: FBT001
 ) -> None:
     asked = plan(1, recipe=recipe, wire="fp16", before=before)
     assert sending.feeds_back(asked, Config()) is kept

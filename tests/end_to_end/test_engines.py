@@ -17,7 +17,8 @@ RECORD = "record.jsonl"
 
 def on(engine: str, folder: Path) -> Config:
     config = tiny.config(folder, wire={"up": "dare(density=0.5)"})
-    run: Any = replace(config.run, engine=engine, out=str(folder / engine))
+    chosen: Any = engine
+    run = replace(config.run, engine=chosen, out=str(folder / engine))
     return replace(config, run=run, eval=replace(config.eval, local=False))
 
 

@@ -172,7 +172,8 @@ def test_both_are_written_where_asked_for(tmp_path: Path, dtype: str) -> None:
     folder, summary = ran(tmp_path, config)
     assert summary["adapter"]["written"] == "both"
     assert (folder / "adapter_config.json").exists()
-    found = AutoModelForCausalLM.from_pretrained(folder / "folded").eval()
+    found: Any = AutoModelForCausalLM.from_pretrained(folder / "folded")
+    found.eval()
     assert str(found.dtype) == f"torch.{dtype}"
     tokenizer = AutoTokenizer.from_pretrained(folder / "folded")
     mine = logits(ours(config).network.body, tokenizer)

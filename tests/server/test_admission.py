@@ -34,7 +34,7 @@ def test_the_norm_is_of_products_however_the_factors_are_scaled(gain: float) -> 
     start = {PAIR.a: drawn("s", 3, 50)}
     whole = 2.0 * b.astype(np.float64) @ (a + start[PAIR.a])
     change = {PAIR.b: b / gain, PAIR.a: gain * (a + start[PAIR.a]), "head": head}
-    reply = sealed({name: np.float32(value) for name, value in change.items()})
+    reply = sealed({name: value.astype(np.float32) for name, value in change.items()})
     expected = np.sqrt(np.sum(whole**2) + np.sum(head.astype(np.float64) ** 2))
     assert weight_norm(reply, [PAIR], {}) == pytest.approx(expected, rel=1e-5)
 
