@@ -75,7 +75,7 @@ def table(summary: Mapping[str, Any], replays: Sequence[Mapping[str, Any]]) -> T
 
 def tiny(folder: Path) -> Config:
     """The same on a made-up model and texts."""
-    from tests.tiny import lm_config
+    from fedelta.tests.tiny import lm_config
 
     return lm_config(folder, run={"out": str(folder / "run")}, eval={"local": False})
 
