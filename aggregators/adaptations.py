@@ -65,7 +65,7 @@ def _made(name: str, second: Second, **knobs: float) -> Optimizer:
         if not 0 < knobs[knob] < float("inf"):
             raise ConfigError(f"{name}: {knob} is {knobs[knob]}, allowed: above 0")
     moments = _Adaptive(knobs["beta"], knobs["rate"], knobs["tau"], second)
-    return Optimizer(written(name, **knobs), moments.step)
+    return Optimizer(written(name, **knobs), moments.step, "dense")
 
 
 def fedadam(

@@ -81,7 +81,7 @@ def _averaging(text: str, keep: Callable[[int], float]) -> Optimizer:
                 found |= named(name, value)
         return found
 
-    return Optimizer(text, step, average)
+    return Optimizer(text, step, average=average)
 
 
 def lookahead(every: int = 5, rate: float = 0.5) -> Optimizer:
@@ -128,4 +128,4 @@ def lookahead(every: int = 5, rate: float = 0.5) -> Optimizer:
                     put(kept, name, "rest", made.rest)
         return sent, kept
 
-    return Optimizer(written("lookahead", every=every, rate=rate), step)
+    return Optimizer(written("lookahead", every=every, rate=rate), step, "stack")

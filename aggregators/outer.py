@@ -54,6 +54,7 @@ def momentum(
     return Optimizer(
         f"momentum(beta={beta!r}, rate={rate!r}{more})",
         _Momentum(beta, rate, nesterov).step,
+        "stack",
     )
 
 
@@ -70,8 +71,8 @@ class _Momentum:
         kept: dict[str, npt.NDArray[Any]] = {}
         with factors.one_thread():
             for name in sorted(update):
-                if name.endswith(B_NAME):
-                    module = name.removesuffix(B_NAME)
+                module = name.removesuffix(B_NAME)
+                if name.endswith(B_NAME) and module + A_NAME in update:
                     b, a = update[name], update[module + A_NAME]
                     sent[name], sent[module + A_NAME], more = self.pair(
                         module, b, a, state

@@ -25,20 +25,24 @@ class Optimizer:
         text: how it is written in a config.
         step: from the merged update and the state ({} at first) to the update that is
             sent and the next state, arrays by name.
+        rest: how it keeps what was cut off of a product behind it: "stack" (the pair
+            NAME|rest.b, NAME|rest.a), "dense" (NAME|rest), or "" where it has none and
+            what was cut off goes before it.
         average: where the model to hand out is another than the one to train on: from
             the state, what leads from the latter to the former. Fold it into a copy.
     """
 
     text: str
     step: Step
+    rest: str = ""
     average: Callable[[State], dict[str, Floats]] | None = None
 
 
 def values(update: Mapping[str, Floats]) -> Iterator[tuple[str, Value]]:
-    """An update's values by name; a pair by its module's."""
+    """An update's values by name; a pair by its module's, a B without A by its own."""
     for name in sorted(update):
-        if name.endswith(B_NAME):
-            module = name.removesuffix(B_NAME)
+        module = name.removesuffix(B_NAME)
+        if name.endswith(B_NAME) and module + A_NAME in update:
             yield module, (update[name], update[module + A_NAME])
         elif not name.endswith(A_NAME):
             yield name, update[name]

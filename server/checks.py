@@ -170,7 +170,12 @@ def _merge(config: Config) -> None:
         properties(recipe(config.merge.recipe), "full" if whole else config.lora.space)
     if config.merge.server_optimizer:
         with _at("merge.server_optimizer"):
-            optimizer(config.merge.server_optimizer)
+            averages = optimizer(config.merge.server_optimizer).average is not None
+        if averages and config.eval.keep == "best":
+            raise ConfigError(
+                f"{config.merge.server_optimizer} hands out the average of all models: "
+                'set eval.keep = "last"'
+            )
 
 
 def _wire(config: Config) -> None:

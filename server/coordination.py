@@ -9,7 +9,7 @@ from flwr.serverapp import Grid
 from ..client.data import load
 from ..client.models import load_base
 from ..protocols.settings import Config
-from . import baselines, environments, evaluation, files, selections
+from . import averages, baselines, environments, evaluation, files, selections
 from .boards import Board
 from .enrolments import Question, ask, enrol, locate
 from .exports import export
@@ -135,6 +135,7 @@ def _close(session: Session, grid: Grid) -> dict[str, Any]:
     central = baselines.central(session, grid)
     session.totals.spend("comparisons", session.record.seconds - before)
     summary = _summary(session, local, central) | _kept(session)
+    summary |= averages.hand_out(session)
     summary["adapter"] = export(session, session.journal.folder / "model")
     session.record.commit()
     files.write_json(session.journal.folder / SUMMARY, summary)

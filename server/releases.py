@@ -207,6 +207,8 @@ def _owed(states: States, wanted: Tensors, sent: Tensors, session: Session) -> N
     if not session.config.wire.feedback:
         return
     linear = recipe(session.config.merge.recipe).linear
+    text = session.config.merge.server_optimizer
+    behind = optimizer(text).rest if text else ""
     rest: dict[str, Floats] = {}
     for name in wanted:
         if name.endswith(factors.A_NAME):
@@ -217,9 +219,11 @@ def _owed(states: States, wanted: Tensors, sent: Tensors, session: Session) -> N
             module = name.removesuffix(factors.B_NAME)
             a = module + factors.A_NAME
             halves = (wanted[name], wanted[a], sent[name], sent[a])
-            if "outer" in states:  # past the optimiser, which has its own remainder
+            if behind == "stack":  # the optimiser has a remainder of its own
                 names = (f"{module}|rest.b", f"{module}|rest.a")
                 _stack(states["outer"], names, halves)
+            elif behind == "dense":
+                _sum(states["outer"], f"{module}|rest", halves)
             elif linear:
                 names = (f"{module}.weight|b", f"{module}.weight|a")
                 _stack(states["carry"], names, halves)

@@ -126,6 +126,42 @@ def test_a_pair_moves_as_its_product_does(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", TEXTS)
+def test_what_was_cut_off_behind_it_is_sent_by_the_next_step(text: str) -> None:
+    """By the names under which `Optimizer.rest` says that it looks for it."""
+    made, (first, second, lost) = optimizer(text), drawn(3, 5, 4)
+    pairs = paired([first, second])
+    _, state = made.step(pairs[0], {})
+    owing = dict(state)
+    if made.rest == "stack":
+        eye = np.eye(4, dtype=np.float32)
+        for slot, more, axis in (("b", floats(lost), 1), ("a", eye, 0)):
+            name = f"m|rest.{slot}"
+            held = [owing[name]] if name in owing else []
+            owing[name] = np.concatenate([*held, more], axis)
+    elif made.rest == "dense":
+        owing["m|rest"] = owing["m|rest"] + floats(lost)
+    sums = []
+    for one in (state, owing):
+        weights = {"m.weight": np.zeros((5, 4), np.float32)}
+        fold(weights, made.step(pairs[1], one)[0])
+        sums.append(weights["m.weight"])
+    wanted = lost if made.rest else np.zeros((5, 4))
+    np.testing.assert_allclose(sums[1] - sums[0], wanted, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_a_b_without_its_a_moves_as_a_tensor_does(text: str) -> None:
+    made = optimizer(text)
+    states: list[State] = [{}, {}]
+    for value in drawn(ROUNDS, 5, 4):
+        steps = []
+        for place, name in enumerate(("m.lora_B.weight", "w")):
+            step, states[place] = made.step({name: floats(value)}, states[place])
+            steps.append(step[name])
+        np.testing.assert_array_equal(steps[0], steps[1])
+
+
+@pytest.mark.parametrize("text", TEXTS)
 def test_texts_read_back_and_states_are_arrays(text: str) -> None:
     made = optimizer(text)
     assert optimizer(made.text).text == made.text
