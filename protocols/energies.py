@@ -22,7 +22,22 @@ SAMPLE = 1 << 14
 _RUN = 256
 
 DENSE = ("sign256", "int4", "int8", "fp8", "fp16")
-SPARSE = (("sign256", "int4", "fp8"), (0.003, 0.01, 0.03, 0.1, 0.2, 0.4))
+SPARSE = ("sign256", "int4", "fp8")
+DENSITIES = (
+    0.001,
+    0.003,
+    0.006,
+    0.01,
+    0.02,
+    0.03,
+    0.05,
+    0.07,
+    0.1,
+    0.15,
+    0.2,
+    0.3,
+    0.5,
+)
 STRIDES = (2, 4, 8, 16, 32, 64)
 _SPARE = 1.02  # of positions over their entropy
 _WORTH = 1e-9  # less of a tensor's energy is none
@@ -105,14 +120,13 @@ def _offers(some: Floats) -> Iterator[Offer]:
                 yield Offer(choice, bits / stride, energy / stride)
     order = np.argsort(-np.abs(some), kind="stable")
     moved = int(np.count_nonzero(some))
-    names, densities = SPARSE
-    for density in (*densities, moved / some.size):
+    for density in (*DENSITIES, moved / some.size):
         count = min(moved, math.ceil(density * some.size))
         if not count:
             continue
         kept = some[np.sort(order[:count])]
         places = _SPARE * entropy(count / some.size) * some.size
-        for name in names:
+        for name in SPARSE:
             bits, energy = _tried(name, kept)
             yield Offer(Choice(name, "gaps", density), bits + places, energy)
 
