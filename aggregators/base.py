@@ -21,7 +21,9 @@ from ..protocols.vectors import Block, Contribution, Floats
 
 Planes = npt.NDArray[Any]  # [p, n] int64 or uint64
 
-SPACES = ("product", "factors", "full")
+SPACES = ("product", "residual", "frozen-a", "factors", "full")
+FORMED = ("product", "residual")
+"""Spaces whose matrices the server forms from the factors that came."""
 
 
 @dataclass(frozen=True, slots=True)

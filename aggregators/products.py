@@ -30,14 +30,19 @@ def stacks(
 ) -> dict[str, Stack]:
     """By weight, a reply's factors: B as it came, A with its start added.
 
+    An A that did not travel is its start.
+
     Raises:
         PayloadError: a pair's factors do not fit each other.
         BoundsError: a factor is not finite.
     """
     held = {}
     for pair in pairs:
-        b, a = tensor(contribution, pair.b), tensor(contribution, pair.a)
-        begun = start.get(pair.a)
+        b, begun = tensor(contribution, pair.b), start.get(pair.a)
+        if begun is not None and pair.a not in contribution.layout.names:
+            a, begun = begun, None
+        else:
+            a = tensor(contribution, pair.a)
         if begun is not None and begun.shape != a.shape:
             reason = f"starts as {begun.shape}, changed by {a.shape}"
             raise PayloadError(reason, tensor=pair.a)

@@ -8,7 +8,7 @@ from typing import Any
 from ..protocols.errors import ConfigError
 from ..protocols.grammar import bind, parse
 from .balances import pcb
-from .base import SPACES, Recipe, Transform
+from .base import FORMED, SPACES, Recipe, Transform
 from .centers import centered_clipping, geometric_median
 from .classics import dare, dare_ties, fedavg, task_arithmetic, ties
 from .contests import cabs, consensus_ta, emr, magmax, sce
@@ -199,9 +199,9 @@ def properties(given: Recipe, space: str) -> Properties:
         if one is not None and space not in one.spaces:
             allowed = ", ".join(one.spaces)
             raise ConfigError(f"{one.text} merges in {allowed}, not in {space}")
-    stacked = space == "product" and given.linear
+    stacked = space in FORMED and given.linear
     summed = given.reducer.cohort is None
-    maskable = space != "product" and given.outer is None and summed
+    maskable = space not in FORMED and given.outer is None and summed
     return Properties(
         family="sum" if summed and not stacked else "cohort",
         tree=True,

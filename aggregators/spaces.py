@@ -2,7 +2,9 @@
 
 ``product``: each pair is merged as what it means, ``s B A``. Linear recipes stack the
 factors; the others form the products by blocks of rows. What comes back is brought
-down to a rank, and what was cut off is handed to the next round. ``factors``: A and B
+down to a rank, and what was cut off is handed to the next round. ``residual``: the
+same, but nothing is brought down: what comes back is the merged matrix. ``frozen-a``:
+all have the same A, which nobody trains, and B is merged, exactly. ``factors``: A and B
 are merged apart, as most systems do. ``full``: there are no pairs.
 """
 
@@ -17,12 +19,13 @@ import numpy.typing as npt
 from ..protocols.errors import ConfigError, PayloadError, QuorumError
 from ..protocols.vectors import Contribution, Floats, Pair
 from . import factors, mixtures
-from .base import Key, Member, Recipe
+from .base import FORMED, Key, Member, Recipe
 from .factors import Reduced
 from .furthers import is_further
 from .products import Products, stacks, tensor
 from .recipes import SPACES
 from .regions import Work
+from .tallies import Stack
 
 Carry = Mapping[str, npt.NDArray[Any]]
 
@@ -57,7 +60,8 @@ class Merged:
     Attributes:
         update: for a pair of weight "m.weight" the tensors "m.lora_B.weight" [out, R]
             and "m.lora_A.weight" [R, in] with change ``B A``; other tensors' changes
-            by their own names.
+            by their own names. In "residual" all are dense, "m.weight" too; in
+            "frozen-a" only B is there, A being what everybody has.
         carry: what was cut off, to be handed to the next round's merge.
         report: numbers for the round's record: "rank", "truncation" (relative
             Frobenius error of all products), "truncation_max" (of the worst one).
@@ -82,7 +86,7 @@ def merge_round(  # noqa: PLR0913
 
     Args:
         recipe: its transforms are applied here, in the space of the merge.
-        space: "product", "factors" or "full".
+        space: "product", "residual", "frozen-a", "factors" or "full".
         arrivals: the accepted replies.
         key: the run and round.
         rank_down: rank R of the update's pairs (at most the matrix's); 0: four times
@@ -93,7 +97,8 @@ def merge_round(  # noqa: PLR0913
 
     Raises:
         QuorumError: no arrivals.
-        ConfigError: no such space, a share below 1, or unequal ranks in "factors".
+        ConfigError: no such space, a share below 1, or unequal ranks where factors are
+            merged apart.
         PayloadError: replies whose tensors do not fit each other.
         BoundsError: a reply that is not finite.
 
@@ -116,8 +121,10 @@ def merge_round(  # noqa: PLR0913
         raise QuorumError("no replies to merge")
     work = Work(recipe, key, regions)
     with factors.one_thread():
-        if space != "product" or not any(one.pairs for one in ordered):
+        if space not in FORMED or not any(one.pairs for one in ordered):
             return _apart(work, ordered)
+        if space == "residual":
+            return _whole(work, ordered)
         rank = rank_down or 4 * max(_ranks(ordered))
         if recipe.linear:
             return _linear(work, ordered, rank, carry or {})
@@ -139,26 +146,19 @@ def _apart(work: Work, ordered: Sequence[Arrival]) -> Merged:
     rank = 0
     for pair in pairs:
         b, a = factors.names(pair.weight)
-        left, right = update.pop(pair.b), update.pop(pair.a)
+        left = update.pop(pair.b)
         update[b] = np.float32(pair.scaling) * left
-        update[a] = right + start[pair.a] if pair.a in start else right
-        rank = max(rank, len(right))
+        rank = max(rank, left.shape[1])
+        if pair.a in update:  # frozen otherwise
+            right = update.pop(pair.a)
+            update[a] = right + start[pair.a] if pair.a in start else right
     report = {"rank": float(rank), "truncation": 0.0, "truncation_max": 0.0}
     return Merged(update, {}, report)
 
 
 def _linear(work: Work, ordered: Sequence[Arrival], rank: int, carry: Carry) -> Merged:
     """By stacked factors, never through the dense matrix."""
-    members, held = [], {}
-    for one in ordered:
-        given = stacks(one.contribution, one.pairs, one.start)
-        rest = whole(one)
-        view, gain = mixtures.view(work.recipe, one.contribution, given, rest)
-        members.append(_member(work, one, view))
-        held[one.name] = mixtures.scaled(given, gain)
-    paired_shapes(held)
-    merged, parts = work.stacked(members, held)
-    update = {name: tensor(merged, name) for name in merged.layout.names}
+    update, parts = _stacked(work, ordered)
     reduced: dict[str, Reduced] = {}
     for weight in sorted(parts.keys() | _carried(carry)):
         pairs = parts.get(weight, [])
@@ -171,10 +171,26 @@ def _linear(work: Work, ordered: Sequence[Arrival], rank: int, carry: Carry) -> 
     return _brought_down(update, reduced, rank)
 
 
-def _elementwise(
-    work: Work, ordered: Sequence[Arrival], rank: int, carry: Carry
-) -> Merged:
-    """Products by blocks of rows, the merged matrix by a seeded projection."""
+def _stacked(
+    work: Work, ordered: Sequence[Arrival]
+) -> tuple[dict[str, Floats], dict[str, list[Stack]]]:
+    """A linear merge: what is dense, and by weight the products to be added up."""
+    members, held = [], {}
+    for one in ordered:
+        given = stacks(one.contribution, one.pairs, one.start)
+        rest = whole(one)
+        view, gain = mixtures.view(work.recipe, one.contribution, given, rest)
+        members.append(_member(work, one, view))
+        held[one.name] = mixtures.scaled(given, gain)
+    paired_shapes(held)
+    merged, parts = work.stacked(members, held)
+    return {name: tensor(merged, name) for name in merged.layout.names}, parts
+
+
+def _formed(
+    work: Work, ordered: Sequence[Arrival]
+) -> tuple[Contribution, dict[str, tuple[int, int]]]:
+    """Products merged element by element; the shapes of the weights they change."""
     held = {one.name: stacks(one.contribution, one.pairs, one.start) for one in ordered}
     shapes = paired_shapes(held)
     members = [
@@ -183,7 +199,29 @@ def _elementwise(
         )
         for one in ordered
     ]
-    merged = work.merged(members)
+    return work.merged(members), shapes
+
+
+def _whole(work: Work, ordered: Sequence[Arrival]) -> Merged:
+    """The merged matrices as they are: nothing is cut off."""
+    report = {"rank": 0.0, "truncation": 0.0, "truncation_max": 0.0}
+    if not work.recipe.linear:
+        merged, _ = _formed(work, ordered)
+        update = {name: tensor(merged, name) for name in merged.layout.names}
+        return Merged(update, {}, report)
+    update, parts = _stacked(work, ordered)
+    for weight, held in parts.items():
+        b = np.concatenate([one.scaling * one.b.astype(np.float64) for one in held], 1)
+        a = np.concatenate([one.a.astype(np.float64) for one in held])
+        update[weight] = (b @ a).astype(np.float32)
+    return Merged(update, {}, report)
+
+
+def _elementwise(
+    work: Work, ordered: Sequence[Arrival], rank: int, carry: Carry
+) -> Merged:
+    """Products by blocks of rows, the merged matrix by a seeded projection."""
+    merged, shapes = _formed(work, ordered)
     update: dict[str, Floats] = {}
     reduced: dict[str, Reduced] = {}
     for name in merged.layout.names:

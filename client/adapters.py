@@ -13,7 +13,7 @@ import numpy as np
 
 from ..protocols.settings import Config
 from ..protocols.vectors import Floats
-from .models import Base
+from .models import FROZEN, Base
 
 if TYPE_CHECKING:
     from peft import LoraConfig
@@ -106,7 +106,11 @@ def _wrapped(
             with torch.no_grad():
                 right.copy_(torch.from_numpy(np.ascontiguousarray(start[pair.a])))
                 left.zero_()
-            found[pair.a], found[pair.b] = right, left
+            found[pair.b] = left
+            if config.lora.space == FROZEN:
+                right.requires_grad_(False)  # noqa: FBT003
+            else:
+                found[pair.a] = right
         yield found
     finally:
         wrapped.unload()

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 ALL_LINEAR = "all-linear"
 CAUSAL = "causal-lm"
+FROZEN = "frozen-a"
 
 
 def run_key(config: Config) -> int:
@@ -106,9 +107,8 @@ class Base:
         touched = {f"{module}.weight" for module in self._targets}
         factored = {name: body[name] for name in body if name in touched}
         self._masters = Masters(factored | self.dense)
-        down = config.lora.rank_down or 4 * config.highest_rank
-        factors_apart = config.lora.space == "factors"  # merged as they came
-        self._rank_down = config.highest_rank if factors_apart else down
+        self._lora, self._key = config.lora, run_key(config)
+        self._own_rank = config.highest_rank
         if config.model.dtype == "bfloat16":
             _lower(body.values(), self.dense.values())
             self._masters.settle()
@@ -140,7 +140,8 @@ class Base:
         shapes: dict[str, tuple[int, ...]] = {}
         rank = config.lora.rank
         for module, (wide, deep) in self._targets.items():
-            shapes[f"{module}.lora_A.weight"] = (rank, deep)
+            if config.lora.space != FROZEN:
+                shapes[f"{module}.lora_A.weight"] = (rank, deep)
             shapes[f"{module}.lora_B.weight"] = (wide, rank)
         for name, parameter in self.dense.items():
             shapes[name] = tuple(parameter.shape)
@@ -148,13 +149,37 @@ class Base:
         return Layout.of(shapes | more)
 
     def update_layout(self) -> Layout:
-        """The tensors of a merged update: pairs at the rank of the way down."""
+        """The tensors of a merged update: pairs at the rank of the way down.
+
+        In the space "residual" whole weights, in "frozen-a" every B alone.
+        """
+        shapes: dict[str, tuple[int, ...]]
         shapes = {n: tuple(p.shape) for n, p in self.dense.items()}
+        space, rank_down = self._lora.space, self._lora.rank_down
         for module, (wide, deep) in self._targets.items():
-            rank = min(self._rank_down, wide, deep)
-            shapes[f"{module}.lora_A.weight"] = (rank, deep)
+            if space == "residual":
+                shapes[f"{module}.weight"] = (wide, deep)
+                continue
+            rank = min(rank_down or 4 * self._own_rank, wide, deep)
+            if space != "product":  # merged as they came
+                rank = self._own_rank
+            if space != FROZEN:
+                shapes[f"{module}.lora_A.weight"] = (rank, deep)
             shapes[f"{module}.lora_B.weight"] = (wide, rank)
         return Layout.of(shapes)
+
+    def completed(
+        self, update: Mapping[str, Floats], number: int
+    ) -> Mapping[str, Floats]:
+        """An update as it is folded: where A is frozen, with what A was in its round.
+
+        Args:
+            update: what a merged update's bytes decode to.
+            number: the round that it ends, counted from 1.
+        """
+        if self._lora.space != FROZEN or not self._targets:
+            return update
+        return {**update, **self._drawn(self._lora, self._key, number)}
 
     def start(self, config: Config, run_key: int, round: int) -> dict[str, Floats]:  # noqa: A002
         """Where every client's A starts: Kaiming-uniform, alike for all of them.
@@ -167,14 +192,17 @@ class Base:
         Returns:
             A0 by name, [r, in] each; B starts at zero.
         """
-        when = round if config.lora.init == "round" else 0
+        return self._drawn(config.lora, run_key, round)
+
+    def _drawn(self, lora: Lora, run_key: int, number: int) -> dict[str, Floats]:
+        when = number if lora.init == "round" else 0
         drawn: dict[str, Floats] = {}
         for module, (_, deep) in self._targets.items():
             key = seeds.key("lora", run_key, module, when)
-            flat = seeds.uniform(key, 0, config.lora.rank * deep)
+            flat = seeds.uniform(key, 0, lora.rank * deep)
             bound = deep**-0.5
             values = ((2.0 * flat - 1.0) * bound).astype(np.float32)
-            drawn[f"{module}.lora_A.weight"] = values.reshape(config.lora.rank, deep)
+            drawn[f"{module}.lora_A.weight"] = values.reshape(lora.rank, deep)
         return drawn
 
     def weights(self) -> dict[str, Floats]:

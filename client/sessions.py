@@ -5,6 +5,7 @@ a plan names by folding what it lacks, or from its own bytes where its version i
 a beginning of the wanted one.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from ..aggregators.products import Read
 from ..protocols import digests, snapshots
 from ..protocols.codec import Context, decode
 from ..protocols.errors import ConfigError, PayloadError, StaleRoundError
@@ -130,7 +132,7 @@ def _restore(base: models.Base, data: bytes, applied: tuple[str, ...]) -> None:
         )
 
 
-def _update(base: models.Base, plan: RoundPlan, data: bytes) -> dict[str, Floats]:
+def _update(base: models.Base, plan: RoundPlan, data: bytes) -> Mapping[str, Floats]:
     """One update's tensors: the one that follows the base's version as it is now."""
     context = Context(
         layout=base.update_layout(),
@@ -141,4 +143,4 @@ def _update(base: models.Base, plan: RoundPlan, data: bytes) -> dict[str, Floats
     payload = decode(data, context)
     if isinstance(payload, Refusal):
         raise PayloadError(f"update {len(base.applied) + 1} does not decode: {payload}")
-    return dict(payload.tensors())
+    return base.completed(Read(payload), len(base.applied) + 1)

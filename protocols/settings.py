@@ -110,7 +110,9 @@ class Lora:
         rank_down: rank of the merged update on its way back; 0: 4 r.
         rank_out: rank of the adapter that is written out at the end; 0: as high as it
             takes to cut nothing off.
-        space: what is merged: each module's "product" B A, or the "factors" apart.
+        space: what is merged: each module's "product" B A; the same as a "residual",
+            which no rank is cut off from on the way down; "frozen-a": B alone, A being
+            drawn and never trained; or the "factors" apart.
     """
 
     rank: int = 8
@@ -120,7 +122,7 @@ class Lora:
     init: Literal["run", "round"] = "run"
     rank_down: int = 0
     rank_out: int = 0
-    space: Literal["product", "factors"] = "product"
+    space: Literal["product", "residual", "frozen-a", "factors"] = "product"
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from pathlib import PurePath
 from typing import Any
 
 from ..aggregators import furthers
+from ..aggregators.base import FORMED
 from ..aggregators.outer import optimizer
 from ..aggregators.recipes import properties, recipe
 from ..protocols.budgets import size
@@ -124,7 +125,7 @@ def _task(config: Config) -> None:
             if asked:
                 raise ConfigError(f'{path} is for model.task = "causal-lm"')
     lora, own = config.lora, [config.of(one.name).lora for one in config.clients]
-    if lora.space != "product" and any(one != lora for one in own):
+    if lora.space not in FORMED and any(one != lora for one in own):
         raise ConfigError(
             f'lora.space = "{lora.space}" merges equal ranks and alphas only: take '
             'lora.space = "product", or leave clients.rank and clients.alpha out'
@@ -175,6 +176,11 @@ def _merge(config: Config) -> None:
             raise ConfigError(
                 f"{config.merge.server_optimizer} hands out the average of all models: "
                 'set eval.keep = "last"'
+            )
+        if config.lora.space == "frozen-a" and config.train.mode == "lora":
+            raise ConfigError(
+                "merge.server_optimizer acts on products or whole weights, which "
+                'lora.space = "frozen-a" never forms: leave one of them out'
             )
 
 

@@ -5,6 +5,7 @@ from typing import Any
 FOLLOWING: tuple[tuple[str, str, str, str], ...] = (
     ("train.mode", "full", "wire.up", "sparse(density=0.05)"),
     ("train.mode", "full", "wire.down", "moved(values='fp8')"),
+    ("lora.space", "residual", "wire.down", "int4"),
     ("model.task", "causal-lm", "eval.metric", "perplexity"),
 )
 """(key, value, other key, its default where the first has that value)."""

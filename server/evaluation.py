@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from flwr.app import Message
 
 from ..protocols import metrics, perplexities
-from ..protocols.errors import PayloadError
+from ..protocols.errors import ConfigError, PayloadError
 from ..protocols.messages import read_metrics
 from ..protocols.refusals import Reason, Refusal
 from .sessions import Session
@@ -19,6 +19,23 @@ def on_server(session: Session) -> dict[str, float]:
     if not len(session.task.test):
         return {}
     return evaluate(session.base, session.task.test, session.config)
+
+
+def judged(session: Session) -> dict[str, float]:
+    """On the global test set; where there is none, on all clients' validation data.
+
+    Raises:
+        ConfigError: there is neither.
+    """
+    from ..client.evaluation import evaluate
+
+    if len(session.task.test):
+        return on_server(session)
+    parts = (session.task.split(name)[1] for name in session.task.clients)
+    found = [evaluate(session.base, one, session.config) for one in parts if len(one)]
+    if not found:
+        raise ConfigError("nothing to judge by: neither data.test nor data.validation")
+    return merged(found)
 
 
 def due(session: Session, number: int, where: str) -> bool:

@@ -23,6 +23,7 @@ from ..protocols.budgets import downlink, uplink
 from ..protocols.codec import Context, Header, Payload, decode, encode
 from ..protocols.errors import BoundsError, CheckpointError, RoundError
 from ..protocols.refusals import Refusal
+from ..protocols.settings import Lora
 from ..protocols.vectors import Floats, TaskVector
 from . import placements
 from .admission import Rules, judge
@@ -95,7 +96,7 @@ def read_update(session: Session, version: int, digest: str) -> Update:
     found = decode(data, _context(session, version))
     if isinstance(found, Refusal):
         raise CheckpointError(f"update {version} of {session.journal.folder}: {found}")
-    return Update(digest, data, Read(found))
+    return Update(digest, data, session.base.completed(Read(found), version))
 
 
 def pack(session: Session, update: Tensors, number: int) -> Update:
@@ -129,7 +130,8 @@ def pack(session: Session, update: Tensors, number: int) -> Update:
     found = decode(data, context)
     if isinstance(found, Refusal):
         raise RoundError(f"round {number}: the merged update is unusable ({found})")
-    return Update(digests.of_bytes(data), data, Read(found))
+    tensors = session.base.completed(Read(found), number)
+    return Update(digests.of_bytes(data), data, tensors)
 
 
 def _context(session: Session, number: int) -> Context:
@@ -213,7 +215,7 @@ def _owed(states: States, wanted: Tensors, sent: Tensors, session: Session) -> N
     for name in wanted:
         if name.endswith(factors.A_NAME):
             continue
-        if not name.endswith(factors.B_NAME):
+        if not name.endswith(factors.B_NAME) or _alone(session.config.lora):
             rest[name] = wanted[name] - sent[name]
         elif session.config.lora.space == "product":
             module = name.removesuffix(factors.B_NAME)
@@ -230,6 +232,11 @@ def _owed(states: States, wanted: Tensors, sent: Tensors, session: Session) -> N
             else:
                 _sum(states["carry"], f"{module}.weight|dense", halves)
     states["owed"] = rest
+
+
+def _alone(lora: Lora) -> bool:
+    """Whether B is all there is of a product: A is frozen, and the same for good."""
+    return lora.space == "frozen-a" and lora.init == "run"
 
 
 def _stack(carry: dict[str, Any], names: tuple[str, str], halves: Halves) -> None:

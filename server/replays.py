@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from ..client.models import Base
 
 FOLDER = "replays"
+FROZEN = "frozen-a"
 NOTE = (
     "each round is merged on the recorded model before it; nothing is carried from "
     "one round to the next"
@@ -143,6 +144,7 @@ def replay(
     environments.prepare()
     tape = Recording.read(Path(folder))
     variants = [Variant.read(text, tape.config.lora.space) for text in recipes]
+    _alike(tape.config, variants)
     names = [one.name for one in variants]
     if not names or len(set(names)) < len(names):
         raise ConfigError("give at least one recipe, and each of them once")
@@ -155,6 +157,17 @@ def replay(
         return [_variant(player, one, listeners) for one in variants]
     finally:
         tape.journal.release()
+
+
+def _alike(config: Config, variants: Sequence[Variant]) -> None:
+    """See that replies hold what a space merges: one A for all, or one each."""
+    here = config.lora.space
+    for one in variants:
+        if config.train.mode == "lora" and (one.space == FROZEN) != (here == FROZEN):
+            raise ConfigError(
+                f"replies of {here} cannot be merged in {one.space}: A travels only "
+                'where lora.space is not "frozen-a"'
+            )
 
 
 def _variant(
@@ -223,7 +236,7 @@ def _round(player: Player, session: Session, number: int) -> None:
     merged = record.seconds
     session.model.add(made.update)
     session.base.fold(made.update.tensors, made.update.digest)
-    session.metrics[number] = found = _judged(session)
+    session.metrics[number] = found = evaluation.judged(session)
     phases = {"merge": merged - before, "evaluation": record.seconds - merged}
     phases = {name: round(one, 3) for name, one in phases.items()}
     record.add("round", round=number, phases=phases, merge=dict(made.report))
@@ -240,19 +253,6 @@ def _rules(
         return {one.name: rules_of(session, one.name, number) for one in asked}
     finally:
         session.config = merging
-
-
-def _judged(session: Session) -> dict[str, float]:
-    """On the global test set; where there is none, on all clients' validation data."""
-    from ..client.evaluation import evaluate
-
-    if len(session.task.test):
-        return evaluation.on_server(session)
-    parts = (session.task.split(name)[1] for name in session.task.clients)
-    found = [evaluate(session.base, one, session.config) for one in parts if len(one)]
-    if not found:
-        raise ConfigError("nothing to judge by: neither data.test nor data.validation")
-    return evaluation.merged(found)
 
 
 def _applied(config: Config, variant: Variant) -> dict[str, Any]:

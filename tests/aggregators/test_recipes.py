@@ -249,5 +249,7 @@ def test_properties_follow_recipe_and_space() -> None:
     assert properties(mean, "factors").maskable
     assert properties(recipe("ties"), "product").family == "sum"
     assert {one["name"] for one in describe()} >= {"fedavg", "ties", "dare", "grouped"}
-    with pytest.raises(ConfigError, match="allowed: product, factors, full"):
+    with pytest.raises(
+        ConfigError, match="allowed: product, residual, frozen-a, factors, full"
+    ):
         properties(mean, "outer")

@@ -1,6 +1,7 @@
 """Rounds of low-rank replies: what they mean is merged, in any order, in any tree."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -130,10 +131,44 @@ def test_the_product_of_a_merge_is_the_merge_of_products(text: str) -> None:
     assert merged.report["truncation"] < 1e-5
 
 
-@pytest.mark.parametrize("space", ["product", "factors"])
+@pytest.mark.parametrize("text", TEXTS)
+def test_a_residual_is_the_merge_of_products_whole(text: str) -> None:
+    arrivals = cohort()
+    found = run(text, arrivals, "residual", 1)
+    members = [
+        Member(one.name, meant(one), 1 if "task" in text else one.share, one.region)
+        for one in arrivals
+    ]
+    wanted = reduce(recipe(text), members, KEY).tensors
+    assert found.update.keys() == wanted.keys()
+    assert not found.carry
+    scale = float(np.abs(wanted["m.weight"]).max())
+    np.testing.assert_allclose(
+        found.update["m.weight"], wanted["m.weight"], rtol=1e-4, atol=2e-5 * scale
+    )
+
+
+def test_where_a_is_frozen_b_alone_is_merged() -> None:
+    arrivals = []
+    for name, share in (("a", 1), ("b", 3)):
+        whole = reply(name, share=share)
+        tensors = dict(whole.contribution.tensors)  # type: ignore[attr-defined]
+        del tensors["m.lora_A.weight"]
+        arrivals.append(replace(whole, contribution=TaskVector.of(tensors)))
+    found = run("fedavg", arrivals, "frozen-a")
+    assert set(found.update) == {"m.lora_B.weight", "head"}
+    a = START[4].astype(np.float64)
+    b = [one.contribution.tensors["m.lora_B.weight"] for one in arrivals]  # type: ignore[attr-defined]
+    expected = 2.0 * (0.25 * b[0].astype(np.float64) + 0.75 * b[1]) @ a
+    product = found.update["m.lora_B.weight"].astype(np.float64) @ a
+    np.testing.assert_allclose(product, expected, atol=1e-5)
+    assert compare(arrivals)["cosine"]
+
+
+@pytest.mark.parametrize("space", ["product", "residual", "factors"])
 @pytest.mark.parametrize("text", TEXTS)
 def test_regions_and_order_change_no_bit(text: str, space: str) -> None:
-    arrivals = [one for one in cohort() if space == "product" or one.name != "b"]
+    arrivals = [one for one in cohort() if space != "factors" or one.name != "b"]
     flat = run(text, arrivals, space, 8)
     assert identical(flat, run(text, arrivals[::-1], space, 8))
     assert identical(flat, run(text, arrivals, space, 8, regions=True))
@@ -234,7 +269,9 @@ def test_the_default_rank_is_four_times_the_largest() -> None:
 def test_what_does_not_fit_is_refused() -> None:
     with pytest.raises(QuorumError):
         run("fedavg", [])
-    with pytest.raises(ConfigError, match="allowed: product, factors, full"):
+    with pytest.raises(
+        ConfigError, match="allowed: product, residual, frozen-a, factors, full"
+    ):
         run("fedavg", cohort(), "elsewhere")
     with pytest.raises(ConfigError, match="allowed: 1 and above"):
         run("fedavg", [reply("a", share=0)])
