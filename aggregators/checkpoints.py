@@ -66,8 +66,8 @@ def _parts(path: Path) -> list[Path]:
         return [path]
     if (path / "adapter_config.json").exists():
         raise ConfigError(
-            f"{path} is an adapter: averaging A and B is not averaging B A; "
-            "merge the adapters into their base first"
+            f"{path} is an adapter: merge adapters with adapters and without a base, "
+            "or fold it into its base first"
         )
     if (path / INDEX).exists():
         return _sharded(path)
@@ -93,13 +93,19 @@ def _sharded(path: Path) -> list[Path]:
     return [path / name for name in names]
 
 
-def write(template: Checkpoint, out: Path, value: Callable[[str], Array]) -> None:
+def write(
+    template: Checkpoint,
+    out: Path,
+    value: Callable[[str], Array],
+    texts: Mapping[str, str] | None = None,
+) -> None:
     """Write a model of a template's form, tensor by tensor, whole or not at all.
 
     Args:
         template: whose names, dtypes, files and other content are taken.
         out: the file or folder; one that is there is replaced at the very end.
         value: a tensor by name, in the template's dtype and shape.
+        texts: files of a folder to write instead of copying them, by name.
     """
     _replaceable(template, out)
     if not template.path.is_dir():
@@ -115,6 +121,8 @@ def write(template: Checkpoint, out: Path, value: Callable[[str], Array]) -> Non
                 shutil.copyfile(one, made / one.name)
         for name in template.files:
             _write_file(template, name, made / name, value)
+        for name, text in (texts or {}).items():
+            (made / name).write_text(text)
 
 
 def _replaceable(template: Checkpoint, out: Path) -> None:

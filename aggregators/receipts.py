@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from ..protocols.errors import CheckpointError, ConfigError
-from . import checkpoints, sheets
+from . import adapters, checkpoints, sheets
 from .merges import merge_files
 
 NAME = "fedelta-merge.json"
@@ -74,7 +74,9 @@ def run(job: Job, out: Path) -> None:
     Raises:
         ConfigError, PayloadError, BoundsError: as `fedelta.aggregators.merges` says.
     """
-    if not job.sheet:
+    if not job.sheet and adapters.of(job.models, job.base):
+        adapters.merge_adapters(job.models, out, job.recipe, job.weights, seed=job.seed)
+    elif not job.sheet:
         base, models = job.base, list(job.models)
         merge_files(models, base, out, job.recipe, job.weights, seed=job.seed)
     else:
