@@ -19,9 +19,11 @@ _PARTS = (
     "zstandard",
 )
 
+_LEFT = ("OMP_WAIT_POLICY", "TQDM_DISABLE")
+
 
 def quiet_environment() -> dict[str, str]:
-    """Variables for us and our workers: one thread each, and nobody phones home."""
+    """Variables for us and our workers: one thread, no bars, nobody phones home."""
     return {
         "FLWR_TELEMETRY_ENABLED": "0",
         "FLWR_DISABLE_UPDATE_CHECK": "1",
@@ -34,13 +36,18 @@ def quiet_environment() -> dict[str, str]:
         "MKL_NUM_THREADS": "1",
         "NUMEXPR_NUM_THREADS": "1",
         "TOKENIZERS_PARALLELISM": "false",
+        "TQDM_DISABLE": "1",
     }
 
 
 def prepare() -> None:
-    """Switch off what phones home and quieten Flower; call before flwr is imported."""
+    """Switch off what phones home and quieten Flower; call before flwr is imported.
+
+    Threads, and others' progress bars (``TQDM_DISABLE``), stay as they are where they
+    are set.
+    """
     for name, value in quiet_environment().items():
-        if name.endswith("_NUM_THREADS") or name == "OMP_WAIT_POLICY":
+        if name.endswith("_NUM_THREADS") or name in _LEFT:
             os.environ.setdefault(name, value)
         else:
             os.environ[name] = value

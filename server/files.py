@@ -48,6 +48,7 @@ def settle(part: Path, folder: Path) -> None:
     """
     for path in sorted(part.rglob("*")):
         if path.is_file():
+            path.chmod(0o644)  # some libraries write for their user alone
             sync(path)
     sync(part)
     shutil.rmtree(folder, ignore_errors=True)
