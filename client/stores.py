@@ -39,13 +39,18 @@ class Feedback:
 
     Args:
         folder: the client's folder for one run.
-        plan: whose run and layout the residuals belong to.
+        plan: whose run, client and layout the residuals belong to.
         base: digest of the base model before any update, to which they belong too.
     """
 
     def __init__(self, folder: Path, plan: RoundPlan, base: str) -> None:
         self._folder = folder / "feedback"
-        self._owner = {"run": plan.run, "base": base, "layout": plan.layout}
+        self._owner = {
+            "run": plan.run,
+            "client": plan.client,
+            "base": base,
+            "layout": plan.layout,
+        }
 
     def _path(self, number: int) -> Path:
         return self._folder / f"{number:04d}.safetensors"

@@ -20,6 +20,7 @@ from .rosters import Roster
 from .rounds import RoundStrategy, judges
 from .runs import run_id
 from .sessions import Session
+from .traffic import Watch
 from .versions import Versions
 
 RECORD, SUMMARY = "record.jsonl", "summary.json"
@@ -105,7 +106,9 @@ def _begin(session: Session, question: Question, grid: Grid) -> None:
     wait = session.config.round.deadline_seconds
     replies = grid.send_and_receive(asked, timeout=wait) if asked else ()
     named = {one.node: one.name for one in session.roster}
-    of_clients = evaluation.of_clients(session, replies, named)
+    watch = Watch(grid, asked, named)
+    of_clients = evaluation.of_clients(session, watch.over(replies), named)
+    watch.tell(session, 0, "evaluate")
     evaluation.tell(session, 0, {"clients": of_clients, "server": on_server})
     session.commit(0)
 

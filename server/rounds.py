@@ -21,6 +21,7 @@ from .catchups import catch_up
 from .releases import Release, release, rules_of
 from .rosters import Member, quorum
 from .sessions import Session
+from .traffic import Watch
 
 
 class RoundStrategy(Strategy):
@@ -40,6 +41,7 @@ class RoundStrategy(Strategy):
         self._first = session.round
         self._arrivals: Arrivals | None = None
         self._grid: Grid | None = None
+        self._judging: list[Message] = []
         self._seconds: dict[str, float] = {}
         self._report: Mapping[str, float] = {}
         self._began = 0.0
@@ -102,16 +104,19 @@ class RoundStrategy(Strategy):
     ) -> Iterable[Message]:
         """A plan to each client where clients judge the new version."""
         session, number = self._session, self._first + server_round
-        return judges(session, number)
+        self._judging = judges(session, number)
+        return self._judging
 
     def aggregate_evaluate(
         self, server_round: int, replies: Iterable[Message]
     ) -> MetricRecord | None:
         """Judge the new version, record the round, commit it."""
         session, number = self._session, self._first + server_round
-        arrivals, _ = self._open()
+        arrivals, grid = self._open()
         nodes = {one.node: one.name for one in session.roster}
-        found = {"clients": evaluation.of_clients(session, replies, nodes)}
+        watch = Watch(grid, self._judging, nodes)
+        found = {"clients": evaluation.of_clients(session, watch.over(replies), nodes)}
+        watch.tell(session, number, "evaluate")
         found["server"], _ = evaluation.timed_on_server(session, number)
         self._seconds["evaluation"] = self._lap()
         self._tell(arrivals)

@@ -116,6 +116,7 @@ def test_old_residuals_are_dropped(tmp_path: Path) -> None:
     [
         (plan(2, 1, run="11ee"), BASE),
         (plan(2, 1, layout="d" * 64), BASE),
+        (plan(2, 1, client="d"), BASE),
         (plan(2, 1), "e" * 64),
     ],
 )
