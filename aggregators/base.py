@@ -20,6 +20,7 @@ from ..protocols import seeds
 from ..protocols.vectors import Block, Contribution, Floats
 
 Planes = npt.NDArray[Any]  # [p, n] int64 or uint64
+Factors = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]  # B, A
 
 SPACES = ("product", "residual", "frozen-a", "factors", "full")
 FORMED = ("product", "residual")
@@ -113,6 +114,9 @@ class Reducer:
             themselves, and there are no planes.
         loop: which of the compiled loops folds and reads as `fold` and `finish` do:
             "sum", "mass" or "count" (agreed means by either election); empty: none.
+        cored: where a cohort's rule needs no dense matrix of low-rank changes: from
+            all members' factors (B with its scaling [out, r], A [r, in], zero columns
+            where a member leaves the weight alone) to the merged ones.
     """
 
     text: str
@@ -123,6 +127,7 @@ class Reducer:
     finish: Callable[[Planes, int, float, Floats], None]
     cohort: Callable[[Sequence[Member], Key], Contribution] | None = None
     loop: str = ""
+    cored: Callable[[Sequence[Factors]], Factors] | None = None
 
     def zero(self, total: int, size: int) -> Planes:
         """The state of nothing received: [p, size]."""
@@ -165,3 +170,9 @@ class Recipe:
         if self.outer is None:
             return within
         return within and self.outer.linear and not self.outer.before
+
+    @property
+    def stacked(self) -> bool:
+        """Whether products are merged by their factors, without the dense matrix."""
+        bare = not (self.before or self.after or self.outer)
+        return self.linear or (bare and self.reducer.cored is not None)

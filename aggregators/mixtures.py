@@ -4,6 +4,8 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from ..protocols.vectors import Contribution
 from .base import Recipe
 from .products import Subset
@@ -81,13 +83,40 @@ def mixed(
     members: Mapping[str, str],
     held: Mapping[str, Mapping[str, Stack]],
 ) -> dict[str, list[Stack]]:
-    """By weight, all members' products in name order, each times its coefficient."""
+    """By weight, all members' products in name order, each times its coefficient.
+
+    Where the recipe's rule works on factors, one product: what it makes of all.
+    """
+    if recipe.reducer.cored is not None:
+        return _cored(recipe, members, held)
     weights = coefficients(recipe, numbers, members)
     parts: dict[str, list[Stack]] = defaultdict(list)
     for name in sorted(held):
         for weight, one in scaled(held[name], weights[name]).items():
             parts[weight].append(one)
     return dict(parts)
+
+
+def _cored(
+    recipe: Recipe, members: Mapping[str, str], held: Mapping[str, Mapping[str, Stack]]
+) -> dict[str, list[Stack]]:
+    rule = recipe.reducer.cored
+    shapes = {
+        weight: (one.b.shape[0], one.a.shape[1])
+        for name in sorted(held)
+        for weight, one in held[name].items()
+    }
+    made: dict[str, list[Stack]] = {}
+    for weight, (wide, deep) in sorted(shapes.items()):
+        none = Stack(
+            np.zeros((wide, 0), np.float32), np.zeros((0, deep), np.float32), 1
+        )
+        given = [held.get(name, {}).get(weight, none) for name in sorted(members)]
+        pairs = [(x.scaling * x.b.astype(float), x.a.astype(float)) for x in given]
+        b, a = rule(pairs) if rule is not None else pairs[0]
+        found = Stack(b.astype(np.float32), a.astype(np.float32), recipe.gain)
+        made[weight] = [found]
+    return made
 
 
 def _weights(recipe: Recipe, shares: Mapping[str, int]) -> dict[str, float]:

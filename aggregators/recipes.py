@@ -199,7 +199,7 @@ def properties(given: Recipe, space: str) -> Properties:
         if one is not None and space not in one.spaces:
             allowed = ", ".join(one.spaces)
             raise ConfigError(f"{one.text} merges in {allowed}, not in {space}")
-    stacked = space in FORMED and given.linear
+    stacked = space in FORMED and given.stacked
     summed = given.reducer.cohort is None
     maskable = space not in FORMED and given.outer is None and summed
     return Properties(

@@ -126,7 +126,7 @@ def merge_round(  # noqa: PLR0913
         if space == "residual":
             return _whole(work, ordered)
         rank = rank_down or 4 * max(_ranks(ordered))
-        if recipe.linear:
+        if recipe.stacked:
             return _linear(work, ordered, rank, carry or {})
         return _elementwise(work, ordered, rank, carry or {})
 
@@ -174,7 +174,7 @@ def _linear(work: Work, ordered: Sequence[Arrival], rank: int, carry: Carry) -> 
 def _stacked(
     work: Work, ordered: Sequence[Arrival]
 ) -> tuple[dict[str, Floats], dict[str, list[Stack]]]:
-    """A linear merge: what is dense, and by weight the products to be added up."""
+    """By factors: what is dense, and by weight the products to be added up."""
     members, held = [], {}
     for one in ordered:
         given = stacks(one.contribution, one.pairs, one.start)
@@ -205,7 +205,7 @@ def _formed(
 def _whole(work: Work, ordered: Sequence[Arrival]) -> Merged:
     """The merged matrices as they are: nothing is cut off."""
     report = {"rank": 0.0, "truncation": 0.0, "truncation_max": 0.0}
-    if not work.recipe.linear:
+    if not work.recipe.stacked:
         merged, _ = _formed(work, ordered)
         update = {name: tensor(merged, name) for name in merged.layout.names}
         return Merged(update, {}, report)

@@ -1,18 +1,21 @@
 """Merges of singular values and directions, matrix by matrix.
 
 What has fewer than two axes is averaged by weight; more axes are flattened behind the
-first. SVDs run on one thread in float64 on the dense matrix: the cohort's matrices must
-fit in memory, one weight at a time. Weights are not used within a matrix (a member of
-weight 0 is left out).
+first. SVDs run on one thread in float64. Low-rank changes are merged through their
+factors: by two QR factorisations in the core that all members span, which gives what
+the dense matrices give. Dense ones must fit in memory, one weight of all members at a
+time. Singular values that are zero to rounding have no directions and are left out.
+Weights are not used within a matrix (a member of weight 0 is left out).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from ..protocols.errors import ConfigError
 from ..protocols.vectors import Floats
-from .base import Key, Recipe, Reducer, Transform
+from .base import Factors, Key, Recipe, Reducer, Transform
 from .classics import gained
 from .cohorts import Reals, by_tensors
 from .factors import one_thread
@@ -20,11 +23,22 @@ from .rewrites import rewriting, written
 from .sums import weighted_mean
 from .transforms import fraction
 
-Rule = Callable[[Reals], Reals]  # [K, out, in] -> [out, in]
+Rule = Callable[[Reals, int], Reals]  # [K, out, in], full rank -> [out, in]
 
 
-def by_matrices(text: str, rule: Rule) -> Reducer:
-    """A rule over matrices, a weighted mean for everything else."""
+_ZERO = 1e-6  # of the largest; below it is the rounding of float32 products
+
+
+def by_matrices(text: str, rule: Rule, *, turns: bool = True) -> Reducer:
+    """A rule over matrices, a weighted mean for everything else.
+
+    Args:
+        text: how it is called.
+        rule: over members, with the rank that the matrices could have.
+        turns: whether the rule commutes with rotations of the inputs, as it must with
+            those of the outputs: then low-rank changes are merged in the core that
+            both span, else in the space of their outputs.
+    """
 
     def apply(name: str, values: Reals, shares: Reals) -> Reals:  # noqa: ARG001
         if values.ndim < 3 or not values.size:  # noqa: PLR2004
@@ -32,20 +46,42 @@ def by_matrices(text: str, rule: Rule) -> Reducer:
             return mean
         flat = values.reshape(*values.shape[:2], -1)
         with one_thread():
-            return rule(flat).reshape(values.shape[1:])
+            return rule(flat, min(flat.shape[1:])).reshape(values.shape[1:])
 
-    return by_tensors(text, apply)
+    def cored(pairs: Sequence[Factors]) -> Factors:
+        wide, deep = pairs[0][0].shape[0], pairs[0][1].shape[1]
+        left, above = np.linalg.qr(np.concatenate([b for b, _ in pairs], axis=1))
+        if not turns:
+            sides = _split(above, [b.shape[1] for b, _ in pairs])
+            values = [x @ a for x, (_, a) in zip(sides, pairs, strict=True)]
+            return left, rule(np.array(values), min(wide, deep))
+        right, below = np.linalg.qr(np.concatenate([a for _, a in pairs]).T)
+        sizes = [b.shape[1] for b, _ in pairs]
+        both = zip(_split(above, sizes), _split(below, sizes), strict=True)
+        core = rule(np.array([x @ y.T for x, y in both]), min(wide, deep))
+        return left @ core, right.T
+
+    return replace(by_tensors(text, apply), cored=cored)
+
+
+def _split(matrix: Reals, sizes: Sequence[int]) -> list[Reals]:
+    """Its columns, so many a member."""
+    return np.split(matrix, np.cumsum(sizes)[:-1], axis=1)
 
 
 def parts(matrix: Reals) -> tuple[Reals, Reals, Reals]:
-    """Its singular vectors and values: U [out, r], s [r], V^T [r, in]."""
+    """Its singular vectors and values U [out, r], s [r], V^T [r, in], without zeros.
+
+    What is zero to rounding has no direction of its own and is left out.
+    """
     u, s, vt = np.linalg.svd(matrix, full_matrices=False)
-    return u, s, vt
+    count = int(np.count_nonzero(s > s[:1].sum() * _ZERO))
+    return u[:, :count], s[:count], vt[:count]
 
 
 def nearest(matrix: Reals) -> Reals:
     """The matrix with orthonormal columns (or rows) that is nearest to it."""
-    u, _, vt = parts(matrix)
+    u, _, vt = np.linalg.svd(matrix, full_matrices=False)
     polar: Reals = u @ vt
     return polar
 
@@ -66,8 +102,7 @@ def singular_vectors(share: float) -> Reducer:
     <https://arxiv.org/abs/2412.00081>`_, 2025, algorithm 1.
     """
 
-    def rule(values: Reals) -> Reals:
-        rank = min(values.shape[1:])
+    def rule(values: Reals, rank: int) -> Reals:
         count = max(1, int(rank * (share or 1 / len(values))))
         held = [parts(one) for one in values]
         left = np.concatenate([u[:, :count] for u, _, _ in held], axis=1)
@@ -94,8 +129,10 @@ def isotropic(common: float) -> Reducer:
     <https://arxiv.org/abs/2502.04959>`_, 2025, algorithms 1 and 2.
     """
 
-    def rule(values: Reals) -> Reals:
+    def rule(values: Reals, rank: int) -> Reals:
         u, s, vt = parts(values.sum(0))
+        if not s.size:
+            return np.zeros(values.shape[1:])
         if common == 1:
             even: Reals = s.mean() * (u @ vt)
             return even
@@ -131,7 +168,7 @@ def aligned(density: float) -> Reducer:
     """
     fraction(density, "knots")
 
-    def rule(values: Reals) -> Reals:
+    def rule(values: Reals, rank: int) -> Reals:  # noqa: ARG001
         count, _, width = values.shape
         u, s, vt = parts(np.concatenate(list(values), axis=1))
         halves = vt.reshape(len(s), count, width).transpose(1, 0, 2)
@@ -142,7 +179,7 @@ def aligned(density: float) -> Reducer:
         out: Reals = (u * s) @ merged
         return out
 
-    return by_matrices(f"aligned({density!r})", rule)
+    return by_matrices(f"aligned({density!r})", rule, turns=False)
 
 
 def _largest(value: Reals, density: float) -> Reals:

@@ -89,6 +89,8 @@ def fold(
     if recipe.reducer.cohort is not None:
         tally.whole[member.name] = flat(member.contribution)
         tally.members[member.name] = group
+        if stacks:
+            tally.stacks[member.name] = stacks
         return tally
     if group not in tally.planes:
         zero = recipe.reducer.zero(tally.numbers.total, tally.layout.size)

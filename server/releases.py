@@ -208,7 +208,7 @@ def _owed(states: States, wanted: Tensors, sent: Tensors, session: Session) -> N
     """
     if not session.config.wire.feedback:
         return
-    linear = recipe(session.config.merge.recipe).linear
+    stacked = recipe(session.config.merge.recipe).stacked
     text = session.config.merge.server_optimizer
     behind = optimizer(text).rest if text else ""
     rest: dict[str, Floats] = {}
@@ -226,7 +226,7 @@ def _owed(states: States, wanted: Tensors, sent: Tensors, session: Session) -> N
                 _stack(states["outer"], names, halves)
             elif behind == "dense":
                 _sum(states["outer"], f"{module}|rest", halves)
-            elif linear:
+            elif stacked:
                 names = (f"{module}.weight|b", f"{module}.weight|a")
                 _stack(states["carry"], names, halves)
             else:

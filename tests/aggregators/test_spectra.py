@@ -1,13 +1,17 @@
 """Spectral merges against their papers' algorithms."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from fedelta.aggregators.recipes import recipe
+from fedelta.aggregators.recipes import properties, recipe
+from fedelta.aggregators.spaces import Arrival, merge_round
 from fedelta.protocols.errors import ConfigError
+from fedelta.protocols.vectors import Pair, TaskVector
 
 from . import oracles
-from .cases import Reals, Tolerance, drawn, merged, reals
+from .cases import KEY, Reals, Tolerance, drawn, floats, merged, reals
 
 near: Tolerance = {"rtol": 1e-4, "atol": 1e-5}
 
@@ -96,3 +100,71 @@ def test_vectors_are_averaged_and_nothing_stays_nothing(text: str) -> None:
 def test_what_means_nothing_is_refused(text: str) -> None:
     with pytest.raises(ConfigError, match="allowed"):
         recipe(text)
+
+
+SPECTRAL = ["tsv", "tsv(gain=0.5)", "iso_c", "iso_cts(0.5)", "knots", "knots(1.0)"]
+
+
+def low_rank(*, turn: bool = False) -> tuple[list[Arrival], list[Reals]]:
+    """Three clients' pairs of ranks 2, 3 and 1, and what they change, dense."""
+    arrivals, whole = [], []
+    for place, rank in enumerate((2, 3, 1)):
+        b, a = (
+            drawn(1, *shape, what=f"low {place}")[0]
+            for shape in ((14, rank), (rank, 11))
+        )
+        whole.append(0.5 * b @ a)
+        if turn:  # another gauge of the same product
+            gauge = np.linalg.qr(drawn(1, rank, rank, what="gauge")[0])[0] * 3
+            b, a = b @ gauge, np.linalg.solve(gauge, a)
+        values = {"w.b": floats(b), "w.a": floats(a), "norm": floats(drawn(1, 4)[0])}
+        pair = Pair("w.weight", "w.a", "w.b", 0.5)
+        arrivals.append(Arrival(f"m{place}", TaskVector.of(values), pairs=(pair,)))
+    return arrivals, whole
+
+
+@pytest.mark.parametrize("text", SPECTRAL)
+def test_low_rank_changes_are_merged_in_their_core(text: str) -> None:
+    wanted = merged(text, low_rank()[1])
+    size = float(np.abs(wanted).max())
+    for turn in (False, True):
+        arrivals, _ = low_rank(turn=turn)
+        made = merge_round(recipe(text), "product", arrivals, key=KEY, rank_down=11)
+        found = made.update["w.lora_B.weight"] @ made.update["w.lora_A.weight"]
+        np.testing.assert_allclose(found, wanted, atol=2e-5 * size)
+        assert made.report["truncation"] < 1e-5
+    back = merge_round(recipe(text), "residual", low_rank()[0], key=KEY)
+    np.testing.assert_allclose(back.update["w.weight"], wanted, atol=2e-5 * size)
+
+
+@pytest.mark.parametrize("text", SPECTRAL)
+def test_regions_reach_the_same_core(text: str) -> None:
+    arrivals = [
+        replace(one, region=f"r{place % 2}") for place, one in enumerate(low_rank()[0])
+    ]
+    flat, tree = (
+        merge_round(recipe(text), "product", arrivals, key=KEY, regions=regions).update
+        for regions in (False, True)
+    )
+    assert flat.keys() == tree.keys()
+    assert all(flat[name].tobytes() == tree[name].tobytes() for name in flat)
+
+
+def test_a_client_that_leaves_a_weight_alone_counts() -> None:
+    arrivals, whole = low_rank()
+    bare = TaskVector.of({"norm": floats(drawn(1, 4)[0])})
+    arrivals.append(Arrival("m9", bare))
+    made = merge_round(recipe("tsv"), "product", arrivals, key=KEY, rank_down=11)
+    found = made.update["w.lora_B.weight"] @ made.update["w.lora_A.weight"]
+    wanted = merged("tsv", [*whole, np.zeros((14, 11))])
+    np.testing.assert_allclose(found, wanted, atol=1e-4)
+
+
+def test_what_a_transform_changes_is_no_product_any_more() -> None:
+    assert properties(recipe("tsv"), "product").linear
+    assert not properties(recipe("trim(0.5) | tsv"), "product").linear
+    arrivals, whole = low_rank()
+    trimmed = "trim(0.5) | tsv"
+    made = merge_round(recipe(trimmed), "product", arrivals, key=KEY, rank_down=11)
+    found = made.update["w.lora_B.weight"] @ made.update["w.lora_A.weight"]
+    np.testing.assert_allclose(found, merged(trimmed, whole), atol=1e-4)
