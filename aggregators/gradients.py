@@ -17,13 +17,14 @@ from typing import Any, get_type_hints
 import numpy as np
 
 from ..protocols.errors import ConfigError
-from ..protocols.vectors import Block, Contribution, Layout, Span
+from ..protocols.vectors import Contribution, Layout
 from .base import Key, Member, Recipe, Reducer, Transform
 from .cohorts import gathered
 from .depths import Graded, fractions
 from .knobs import resolved
+from .patchworks import Alone, Patchwork, patched
 from .rewrites import written
-from .scales import peaks, spans_of
+from .scales import peaks
 
 _WHOLE = ("clip(", "trim_vector(", "reaching(", "lines(", "weighed(", "regressed(")
 
@@ -191,41 +192,13 @@ def _plain(knobs: Mapping[str, Any]) -> dict[str, Any]:
     return {knob: _ends(one)[0] if _varies(one) else one for knob, one in knobs.items()}
 
 
-class Patchwork:
-    """A contribution whose tensors come from different ones, each of one tensor."""
-
-    def __init__(self, layout: Layout, parts: Sequence[Contribution]) -> None:
-        self.layout = layout
-        self._parts = parts
-
-    def block(self, span: Span) -> Block:
-        """One span of its tensor's."""
-        part = self._parts[span.tensor]
-        first = spans_of(self.layout, span.tensor)[0].index
-        return part.block(part.layout.spans[span.index - first])
-
-
-class Alone:
-    """One tensor of a contribution."""
-
-    def __init__(self, source: Contribution, place: int) -> None:
-        given = source.layout
-        self.source = source
-        self.layout = Layout((given.names[place],), (given.shapes[place],))
-        self._spans = spans_of(given, place)
-
-    def block(self, span: Span) -> Block:
-        """One span, as the source has it."""
-        return self.source.block(self._spans[span.index])
-
-
 def _transform(family: Family) -> Transform:
     first: Transform = family.first
     _apart(first.text)
 
     def apply(contribution: Contribution, key: Key) -> Contribution:
         chosen = family.of(contribution.layout)
-        return _patched(contribution, chosen, key)
+        return patched(contribution, chosen, key)
 
     return Transform(family.text, apply)
 
@@ -234,15 +207,6 @@ def _apart(text: str) -> None:
     """Hold a transform to look at tensors one by one."""
     if text.startswith(_WHOLE):
         raise ConfigError(f"{text} looks at all tensors at once and cannot vary")
-
-
-def _patched(
-    contribution: Contribution, chosen: Sequence[Transform], key: Key
-) -> Contribution:
-    parts = [
-        one.apply(Alone(contribution, place), key) for place, one in enumerate(chosen)
-    ]
-    return Patchwork(contribution.layout, parts)
 
 
 def _recipe(family: Family) -> Recipe:
@@ -271,7 +235,7 @@ def _before(
 ) -> Contribution:
     chosen: list[Recipe] = family.of(contribution.layout)
     befores = [one.before[place] for one in chosen]
-    return _patched(contribution, befores, key)
+    return patched(contribution, befores, key)
 
 
 def _after(family: Family, contribution: Contribution, key: Key) -> Contribution:

@@ -9,9 +9,9 @@
 """
 
 import numpy as np
-from deltas import Shapes
 from flwr.app import Array, ArrayRecord, Message, RecordDict
 
+from fedelta.benchmarks.deltas import Shapes
 from fedelta.protocols.messages import identify, to_bytes
 from fedelta.protocols.places import largest
 from fedelta.protocols.vectors import TaskVector

@@ -16,13 +16,28 @@ import sys
 import time
 import tracemalloc
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import zstandard
-from deltas import LINEAR, REAL, factors, heavy, smollm2, trained
-from peers import (
+from rich.console import Console
+from rich.table import Table
+
+from fedelta.aggregators.base import Key, Member
+from fedelta.aggregators.recipes import recipe
+from fedelta.aggregators.reductions import merged
+from fedelta.benchmarks.deltas import (
+    LINEAR,
+    REAL,
+    Shapes,
+    factors,
+    heavy,
+    smollm2,
+    trained,
+)
+from fedelta.benchmarks.peers import (
     FLOWERTUNE,
     LLAMA,
     PUBLISHED,
@@ -32,12 +47,6 @@ from peers import (
     flowertune,
     nvflare,
 )
-from rich.console import Console
-from rich.table import Table
-
-from fedelta.aggregators.base import Key, Member
-from fedelta.aggregators.recipes import recipe
-from fedelta.aggregators.reductions import merged
 from fedelta.protocols import seeds
 from fedelta.protocols.budgets import fitted
 from fedelta.protocols.codec import Context, Header, Payload, decode, encode
@@ -202,7 +211,7 @@ def costs(*, quick: bool) -> dict[str, float]:
     opened(data, vector)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    part = {"w": (8 if quick else 16, 1 << 20)}
+    part: Shapes = {"w": (8 if quick else 16, 1 << 20)}
     payloads = []
     for k in range(MEMBERS):
         one = heavy(part, k)
@@ -210,7 +219,7 @@ def costs(*, quick: bool) -> dict[str, float]:
     kept = sum(payload.kept for payload in payloads)
     found: dict[str, float] = {"encode seconds, 135M at 5 %": seconds * scale}
     for text in ("fedavg", "ties(density=1.0)"):
-        fold = lambda text=text: _fold(text, payloads)  # noqa: E731
+        fold = partial(_fold, text, payloads)
         fold()
         found[f"{text}: decode and fold, ns a kept value"] = cpu(fold)[0] * 1e9 / kept
     found["decode: peak bytes beyond the payload"] = peak

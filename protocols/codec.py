@@ -5,6 +5,7 @@
 at before anything can be used.
 """
 
+from .codings import fits
 from .containers import Buffer, unpack
 from .encoding import encode, repack
 from .headers import Context, Header, admitted
@@ -12,7 +13,7 @@ from .payloads import Payload, validated
 from .refusals import Reason, Refusal, RefusedError
 from .streams import Streams
 from .tables import read
-from .values import CODINGS, fits
+from .values import CODINGS
 from .wires import Choice, Wire, wire
 
 __all__ = [

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .codings import Draft, exponent
 from .frames import pressed
-from .values import CODINGS, Draft, exponent
+from .values import CODINGS
 from .vectors import Floats
 from .wires import Choice
 

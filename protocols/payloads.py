@@ -7,11 +7,12 @@ import numpy as np
 import numpy.typing as npt
 
 from . import kernels
+from .codings import Counts, Halves
 from .masks import drawn, mask_key
 from .positions import GAPS, read_places
 from .refusals import Reason, refuse
 from .streams import Streams
-from .values import CODINGS, HALVES, Counts, Halves
+from .values import CODINGS, HALVES
 from .vectors import SPAN, Block, Floats, Positions, Span
 from .wires import Choice
 

@@ -6,12 +6,13 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
+from .codings import Counts
 from .frames import inflated
 from .headers import Header
 from .positions import WIDE
 from .refusals import Reason
 from .tables import Shape, Tables
-from .values import CODINGS, Counts
+from .values import CODINGS
 from .vectors import SPAN, Layout
 from .wires import Wire
 

@@ -10,12 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from . import positions
+from .codings import LEAST, MOST, Counts
 from .containers import Array, Container
 from .frames import inflated, pressed
 from .headers import Header
 from .masks import counted, mask_key
 from .refusals import Reason, RefusedError, refuse
-from .values import CODINGS, LEAST, MOST, Counts
+from .values import CODINGS
 from .vectors import Layout
 from .wires import VALUES, Choice, Wire
 

@@ -12,10 +12,11 @@ from safetensors.numpy import load
 
 from fedelta.protocols import seeds
 from fedelta.protocols.codec import Payload, decode, encode, repack, wire
+from fedelta.protocols.codings import draft
 from fedelta.protocols.errors import BoundsError, ConfigError, PayloadError
 from fedelta.protocols.masks import mask_key
 from fedelta.protocols.places import largest
-from fedelta.protocols.values import CODINGS, EIGHTHS, HALVES, draft
+from fedelta.protocols.values import CODINGS, EIGHTHS, HALVES
 from fedelta.protocols.vectors import Floats, Layout, TaskVector
 
 from .forgeries import streams

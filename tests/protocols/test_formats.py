@@ -1,6 +1,7 @@
 """Integers, bits, wide gaps, shared masks and mixed payloads: what each promises."""
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -253,7 +254,7 @@ def test_refused(name: str) -> None:
     assert verdict(data) == reason, decode(data, context(SMALL.layout))
 
 
-WIDER = {
+WIDER: dict[str, tuple[Callable[[list[bytearray]], object], Reason]] = {
     "a bit less": (lambda f: f[-1].pop(), Reason.LENGTH_MISMATCH),
     "none of the bits": (
         lambda f: f[-1].__setitem__(slice(0, len(f[-1])), bytes(len(f[-1]))),

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from fedelta.protocols import digests, messages
 from fedelta.protocols.errors import PayloadError
 from fedelta.protocols.messages import METRICS, PAYLOAD, PLAN, STYPE, TEXTS, UPDATES
-from fedelta.protocols.plans import RoundPlan
+from fedelta.protocols.plans import PROTOCOL, RoundPlan
 from fedelta.protocols.refusals import Reason, Refusal
 
 Record = ArrayRecord | MetricRecord | ConfigRecord
@@ -94,7 +94,9 @@ def test_no_plans(content: RecordDict) -> None:
 
 def test_another_protocol() -> None:
     content = messages.plan_content(plan([]), [])
-    text = str(content[PLAN]["plan"]).replace('"protocol":1', '"protocol":2')
+    said = str(content[PLAN]["plan"])
+    text = said.replace(f'"protocol":{PROTOCOL}', '"protocol":99')
+    assert text != said
     with pytest.raises(PayloadError, match="install the same fedelta version"):
         messages.read_plan(RecordDict({PLAN: ConfigRecord({"plan": text})}))
 
