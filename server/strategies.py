@@ -52,7 +52,7 @@ class MergeStrategy(FedAvg):
     Example:
         >>> strategy = MergeStrategy("ties(density=0.2)", fraction_train=0.5)
         >>> strategy.recipe.text
-        'ties(density=0.2)'
+        "ties(density=0.2, gain=1.0, election='mass')"
     """
 
     def __init__(

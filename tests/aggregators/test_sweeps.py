@@ -38,6 +38,7 @@ class Plain:
             self.peaks = peaks
 
     def block(self, span: Span) -> Block:
+        """A copy of the source's."""
         given = self.source.block(span)
         places = None if given.positions is None else given.positions.copy()
         return Block(given.size, places, given.values.copy())
