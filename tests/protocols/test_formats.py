@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedelta.protocols import positions, seeds
-from fedelta.protocols.codec import Choice, Payload, decode, encode, repack, wire
+from fedelta.protocols.codec import Choice, decode, encode, repack, wire
 from fedelta.protocols.errors import BoundsError, ConfigError, PayloadError
 from fedelta.protocols.refusals import Reason, Refusal
-from fedelta.protocols.vectors import Layout, TaskVector
+from fedelta.protocols.vectors import TaskVector
 from fedelta.protocols.wires import VALUES
 
 from .forgeries import Forgery, changed, gap, planes, put, streams, table, verdict
@@ -292,10 +292,3 @@ def test_wide_gaps_never_write_outside(low: bytes, bits: bytes, count: int) -> N
     if positions.read_wide(lows, told, 3000, found) == 0:
         assert (np.diff(found.astype(int)) > 0).all()
         assert found.max(initial=0) < 3000
-
-
-def test_any_layout_has_counts() -> None:
-    empty = TaskVector(Layout((), ()), {})
-    found = accepted(payload(empty, "sparse(0.1)"), empty.layout)
-    assert isinstance(found, Payload)
-    assert found.kept == 0
