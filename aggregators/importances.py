@@ -152,5 +152,5 @@ def fisher(floor: float = 1e-6, gain: float = 1.0) -> Recipe:
         (Transform("weighed()", weigh),),
         weighted_mean(),
         after=(_divided(gained(gain)),),
-        spaces=("factors", "full"),
+        spaces=("frozen-a", "factors", "full"),
     )

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -99,13 +99,21 @@ def test_other_recipes_measure_nothing(config: Config, task: data.Task) -> None:
 
 
 @pytest.mark.parametrize(
-    ("recipe", "mode"), [("fisher", "lora"), ("fisher", "full"), ("regmean", "full")]
+    ("recipe", "mode", "space"),
+    [
+        ("fisher", "lora", "factors"),
+        ("fisher", "lora", "frozen-a"),
+        ("fisher", "full", ""),
+        ("regmean", "full", ""),
+    ],
 )
 def test_rounds_merge_by_what_clients_measured(
-    config: Config, recipe: str, mode: Mode, tmp_path: Path
+    config: Config, recipe: str, mode: Mode, space: Any, tmp_path: Path
 ) -> None:
     asked = asking(config, recipe, mode)
     asked = replace(asked, run=replace(asked.run, out=str(tmp_path / "run"), rounds=2))
+    if space:
+        asked = replace(asked, lora=replace(asked.lora, space=space))
     checks.check(asked)
     summary = federate(asked)
     plain = asking(config, "fedavg", mode)
