@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from deltas import LINEAR, factors, heavy, smollm2
-from peers import (
+from fedelta.benchmarks.deltas import LINEAR, factors, heavy, smollm2
+from fedelta.benchmarks.peers import (
     FLOWERTUNE,
     LLAMA,
     PUBLISHED,
@@ -13,7 +13,6 @@ from peers import (
     flowertune,
     nvflare,
 )
-
 from fedelta.protocols.codec import Context, Header, Payload, decode, encode
 from fedelta.protocols.vectors import TaskVector
 

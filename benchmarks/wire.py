@@ -22,14 +22,22 @@ from typing import Any
 
 import numpy as np
 import zstandard
-from deltas import REAL, heavy, smollm2, trained
-from drawings import plot, show
-from peers import count, fl4health
-from sizes import FORMATS, Rows, header, opened, presets, published, sent
 
 from fedelta.aggregators.base import Key, Member
 from fedelta.aggregators.recipes import recipe
 from fedelta.aggregators.reductions import merged
+from fedelta.benchmarks.deltas import REAL, heavy, smollm2, trained
+from fedelta.benchmarks.drawings import plot, show
+from fedelta.benchmarks.peers import count, fl4health
+from fedelta.benchmarks.sizes import (
+    FORMATS,
+    Rows,
+    header,
+    opened,
+    presets,
+    published,
+    sent,
+)
 from fedelta.protocols import seeds
 from fedelta.protocols.budgets import fitted
 from fedelta.protocols.codec import Payload
