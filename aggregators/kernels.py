@@ -29,6 +29,11 @@ def compiled(function: F) -> F:
     return cast(F, made)
 
 
+def inlined(function: F) -> F:
+    """Write a loop out where it is called: what it is handed need not be counted."""
+    return cast(F, numba.njit(inline="always", error_model="numpy")(function))
+
+
 @compiled
 def peak_bits(bits: Any) -> Any:
     """Largest magnitude as float32 bits: not finite exactly from 0x7F800000 up."""
@@ -175,6 +180,15 @@ def trim(values: Any, threshold: Any, ties: Any, out: Any) -> Any:
         used += np.int64(equal & keep)
         out[i] = values[i] if keep else np.float32(0)
     return used
+
+
+@compiled
+def count_equal(words: Any, threshold: Any) -> Any:
+    """How many magnitudes equal a threshold, as float32 bits."""
+    met = np.int64(0)
+    for i in range(words.size):
+        met += np.int64((words[i] & np.uint32(0x7FFFFFFF)) == threshold)
+    return met
 
 
 @compiled

@@ -202,10 +202,18 @@ class Flat:
         return ("F32", self.values[first : first + self.layout.sizes[tensor]]), None
 
 
-def flat(contribution: Contribution, threads: int = 1) -> Floats:
-    """[N] a contribution read whole, float32; as many threads give the same bits."""
+def flat(
+    contribution: Contribution, threads: int = 1, out: Floats | None = None
+) -> Floats:
+    """A contribution read whole.
+
+    Args:
+        contribution: what to read.
+        threads: how many work at it; any number gives the same bits.
+        out: [N] float32 to write to; None: a new one.
+    """
     layout = contribution.layout
-    values = np.empty(layout.size, np.float32)
+    values = np.empty(layout.size, np.float32) if out is None else out
     spans = layout.spans
 
     def read(chunk: range) -> None:

@@ -17,9 +17,9 @@ import numpy.typing as npt
 
 from . import kernels, strips
 from .kernels import INFINITE, compiled
-from .pointers import carray, fetch, pointer
+from .pointers import carray, pointer
 
-STRIP = 8192
+STRIP = 4096
 SPAN = 1 << 16
 
 F32, BF16, F16, F64, NONE = range(5)
@@ -85,6 +85,9 @@ class Room(NamedTuple):
         top_values: the same memory as float32.
         left: [K] int64.
         kept: [K] int64.
+        asked: [3] address of what will be read next, the strip's size, the address
+            of `values`.
+        guess: [1] the exponent that the last span had.
         halves: [65536] the numbers of float16, float32.
     """
 
@@ -99,24 +102,29 @@ class Room(NamedTuple):
     top_values: npt.NDArray[np.float32]
     left: npt.NDArray[np.int64]
     kept: npt.NDArray[np.int64]
+    asked: npt.NDArray[np.int64]
+    guess: npt.NDArray[np.int64]
     halves: npt.NDArray[np.float32]
 
 
 def room(members: int, halves: npt.NDArray[np.float32]) -> Room:
     """Scratch for K members."""
     tops = np.zeros(members, np.uint32)
+    values = np.zeros(STRIP, np.float32)
     return Room(
         np.zeros(STRIP, np.float64),
         np.zeros(STRIP, np.int64),
         np.zeros(STRIP, np.int64),
         np.zeros(STRIP, np.int64),
         np.zeros(STRIP, np.int64),
-        np.zeros(STRIP, np.float32),
+        values,
         np.zeros(STRIP, np.float32),
         tops,
         tops.view(np.float32),
         np.zeros(members, np.int64),
         np.zeros(members, np.int64),
+        np.array([0, 0, values.ctypes.data], np.int64),
+        np.zeros(1, np.int64),
         halves,
     )
 
@@ -189,47 +197,59 @@ def _read(rule: Any, unit: Any, room: Any, out: Any) -> None:
 
 
 @compiled
-def _add(run: Any, k: Any, loop: Any, scale: Any, bits: Any, room: Any) -> Any:
+def _add(rule: Any, how: Any, place: Any, room: Any) -> Any:
     """Add one member's part of a strip; gives the peak's bits, before the gain."""
-    cut, gain, share = run.cuts[k], run.gains[k], run.shares[k]
-    size = bits.size
+    cut, gain, size = how[0], how[1], room.asked[1]
+    ahead, loop = room.asked[0], rule.loop
+    if loop == REAL and cut == 0 and gain == 1:
+        return strips.add_whole(place, size, how, room.reals[:size], ahead)
     if loop == REAL:
-        times = np.float64(share)
-        if cut == 0 and gain == 1:
-            return strips.add_whole(bits, scale, times, room.reals[:size])
-        return strips.add_real(bits, cut, gain, scale, times, room.reals[:size])
+        return strips.add_real(place, size, how, room.reals[:size], ahead)
     up, down = room.up[:size], room.down[:size]
     if loop == SUM:
-        return strips.add_sum(bits, cut, gain, scale, share, up)
+        return strips.add_sum(place, size, how, up, ahead)
     if loop == PACKED:
-        return strips.add_packed(bits, cut, gain, scale, share, (up, down))
+        return strips.add_packed(place, size, how, (up, down), ahead)
     planes = (up, down, room.above[:size], room.below[:size])
-    return strips.add_wide(bits, cut, gain, scale, share, planes)
+    return strips.add_wide(place, size, how, planes, ahead)
 
 
 @compiled
-def _ask(run: Any, k: Any, at: Any) -> None:
-    """Have the cache fetch a member's strip; what lies behind the end does no harm."""
-    width = 2 if run.kinds[0, k] in (BF16, F16) else 4
-    place = run.places[0, k] + width * at
-    for line in range(0, width * STRIP, 64):
-        fetch(place + line)
-
-
-@compiled
-def _staged(run: Any, k: Any, at: Any, left: Any, room: Any, size: Any) -> Any:
-    """One member's strip as float32 bits: where it lies, or worked out in room[0]."""
+def _staged(run: Any, k: Any, at: Any, room: Any, size: Any) -> Any:
+    """Where one member's strip is as float32: as it lies, or worked out."""
     kind, base = run.kinds[0, k], run.kinds[1, k]
     place = run.places[0, k]
-    if kind == F32 and base == NONE and left[k] < 0:
-        return carray(pointer(place + 4 * at), size, np.uint32)
+    room.asked[0], room.asked[1] = 0, size
+    if kind == F32 and base == NONE:
+        room.asked[0] = place + 4 * at + strips.AHEAD
+        return place + 4 * at
     values = room.values[:size]
     _load(kind, place, at, room.halves, values)
     if base != NONE:
         _less(base, run.places[1, k], at, room.halves, room.bases, values)
-    if left[k] >= 0:
-        left[k] -= kernels.trim(values, run.cuts[k], left[k], values)
-    return values.view(np.uint32)
+    return room.asked[2]
+
+
+@compiled
+def _cut(run: Any, k: Any, place: Any, room: Any, size: Any) -> Any:
+    """From where on a strip is kept, as bits; and the strip, trimmed if need be.
+
+    All that equals the threshold is kept while ties are left, and then none: only the
+    strip in which they run out is gone through one by one.
+    """
+    cut, left = run.cuts[k], room.left[k]
+    if left < 0:
+        return cut, place
+    words = carray(pointer(place), size, np.uint32)
+    met = kernels.count_equal(words, cut)
+    if met <= left:
+        room.left[k] -= met
+        return cut, place
+    if left > 0:
+        values = carray(pointer(place), size, np.float32)
+        room.left[k] -= kernels.trim(values, cut, left, room.values[:size])
+        return cut, room.asked[2]
+    return cut + np.uint32(1), place
 
 
 @compiled
@@ -241,9 +261,10 @@ def _span(run: Any, rule: Any, at: Any, e: Any, room: Any, out: Any) -> None:
     for first in range(0, out.size, STRIP):
         size = min(STRIP, out.size - first)
         for k in range(run.shares.size):
-            _ask(run, k, at + first + STRIP)
-            bits = _staged(run, k, at + first, room.left, room, size)
-            top = _add(run, k, rule.loop, scale, bits, room)
+            place = _staged(run, k, at + first, room, size)
+            cut, place = _cut(run, k, place, room, size)
+            how = (cut, run.gains[k], scale, run.shares[k])
+            top = _add(rule, how, place, room)
             room.tops[k] = max(room.tops[k], top)
         _read(rule, unit, room, out[first : first + size])
 
@@ -277,7 +298,7 @@ def fill(run: Any, rule: Any, start: Any, room: Any, out: Any) -> Any:
     Returns:
         0, or `BAD` plus the place of the member that holds what is not finite.
     """
-    e = 0
+    e = room.guess[0]
     for first in range(0, out.size, SPAN):
         part = out[first : first + SPAN]
         room.kept[:] = run.ties
@@ -292,4 +313,5 @@ def fill(run: Any, rule: Any, start: Any, room: Any, out: Any) -> Any:
                 break
             e = found
         run.ties[:] = room.left
+    room.guess[0] = e
     return 0

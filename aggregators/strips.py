@@ -2,24 +2,29 @@
 
 Each tests, scales and rounds without a branch, and gives the strip's peak on the way:
 the largest magnitude's bits, before the gain. Rounding is to the nearest whole number,
-ties to even, as `numpy.rint` does.
+ties to even, as `numpy.rint` does. Between two pieces of a strip the cache is asked for
+what comes a little later: left alone it brings a page's first lines too late.
 """
 
 from typing import Any
 
 import numpy as np
 
-from .kernels import WEIGHT_AT, compiled
+from .kernels import WEIGHT_AT, compiled, inlined
+from .pointers import carray, fetch, pointer
+
+PIECE = 128
+AHEAD = 4096
+"""Bytes."""
 
 SIZE = np.uint32(0x7FFFFFFF)
 _EVEN = 1.5 * 2.0**52  # added and taken away it rounds to whole numbers
 _WHOLE = 2.0**52  # the same for what is not negative
 
 
-@compiled
-def add_whole(bits: Any, scale: Any, share: Any, sums: Any) -> Any:
+@inlined
+def _whole(bits: Any, values: Any, scale: Any, share: Any, sums: Any) -> Any:
     """Add all to sums [n] float64; gives the largest magnitude's bits."""
-    values = bits.view(np.float32)
     top: Any = np.uint32(0)
     for i in range(bits.size):
         top = max(top, bits[i] & SIZE)
@@ -27,23 +32,24 @@ def add_whole(bits: Any, scale: Any, share: Any, sums: Any) -> Any:
     return top
 
 
-@compiled
-def add_real(bits: Any, cut: Any, gain: Any, scale: Any, share: Any, sums: Any) -> Any:
+@inlined
+def _real(bits: Any, values: Any, how: Any, sums: Any) -> Any:
     """Add what reaches a cut, times a gain; the peak is that before the gain."""
-    values = bits.view(np.float32)
+    cut, gain, scale, share = how
+    times = np.float64(share)
     top: Any = np.uint32(0)
     for i in range(bits.size):
         size = bits[i] & SIZE
         top = max(top, size)
         x = np.float64(values[i] * gain) if size >= cut else np.float64(0)
-        sums[i] += share * ((x * scale + _EVEN) - _EVEN)
+        sums[i] += times * ((x * scale + _EVEN) - _EVEN)
     return top
 
 
-@compiled
-def add_sum(bits: Any, cut: Any, gain: Any, scale: Any, share: Any, sums: Any) -> Any:
+@inlined
+def _sum(bits: Any, values: Any, how: Any, sums: Any) -> Any:
     """The same to sums [n] int64."""
-    values = bits.view(np.float32)
+    cut, gain, scale, share = how
     top: Any = np.uint32(0)
     for i in range(bits.size):
         size = bits[i] & SIZE
@@ -53,13 +59,11 @@ def add_sum(bits: Any, cut: Any, gain: Any, scale: Any, share: Any, sums: Any) -
     return top
 
 
-@compiled
-def add_packed(
-    bits: Any, cut: Any, gain: Any, scale: Any, share: Any, planes: Any
-) -> Any:
+@inlined
+def _packed(bits: Any, values: Any, how: Any, planes: Any) -> Any:
     """The same to two planes by sign, weights in the upper bits."""
+    cut, gain, scale, share = how
     up, down = planes
-    values = bits.view(np.float32)
     weight = share << np.int64(WEIGHT_AT)
     times = np.float64(share)
     top: Any = np.uint32(0)
@@ -75,12 +79,10 @@ def add_packed(
     return top
 
 
-@compiled
-def add_wide(
-    bits: Any, cut: Any, gain: Any, scale: Any, share: Any, planes: Any
-) -> Any:
+@inlined
+def _wide(bits: Any, values: Any, how: Any, planes: Any) -> Any:
     """The same to four planes: magnitudes up and down, weights up and down."""
-    values = bits.view(np.float32)
+    cut, gain, scale, share = how
     up, down, above, below = planes
     top: Any = np.uint32(0)
     for i in range(bits.size):
@@ -93,4 +95,96 @@ def add_wide(
         down[i] += term if x < 0 else 0
         above[i] += share if x > 0 else 0
         below[i] += share if x < 0 else 0
+    return top
+
+
+@inlined
+def _ask(ahead: Any, first: Any) -> None:
+    """Have the cache fetch a piece of float32 values."""
+    if ahead:
+        for line in range(0, 4 * PIECE, 64):
+            fetch(ahead + 4 * first + line)
+
+
+@compiled
+def add_whole(place: Any, size: Any, how: Any, sums: Any, ahead: Any) -> Any:
+    """Add all of a strip to sums [n] float64.
+
+    Args:
+        place: address of n float32 values.
+        size: n.
+        how: (cut: least magnitude added, as bits; gain; scale; share).
+        sums: what to add to.
+        ahead: address of what will be read next; 0: nothing.
+    """
+    top: Any = np.uint32(0)
+    bits = carray(pointer(place), size, np.uint32)
+    values = carray(pointer(place), size, np.float32)
+    times = np.float64(how[3])
+    for first in range(0, size, PIECE):
+        _ask(ahead, first)
+        last = min(first + PIECE, size)
+        part = bits[first:last]
+        top = max(
+            top, _whole(part, values[first:last], how[2], times, sums[first:last])
+        )
+    return top
+
+
+@compiled
+def add_real(place: Any, size: Any, how: Any, sums: Any, ahead: Any) -> Any:
+    """Add what reaches the cut, times the gain."""
+    top: Any = np.uint32(0)
+    bits = carray(pointer(place), size, np.uint32)
+    values = carray(pointer(place), size, np.float32)
+    for first in range(0, size, PIECE):
+        _ask(ahead, first)
+        last = min(first + PIECE, size)
+        part = bits[first:last]
+        top = max(top, _real(part, values[first:last], how, sums[first:last]))
+    return top
+
+
+@compiled
+def add_sum(place: Any, size: Any, how: Any, sums: Any, ahead: Any) -> Any:
+    """The same to sums [n] int64."""
+    top: Any = np.uint32(0)
+    bits = carray(pointer(place), size, np.uint32)
+    values = carray(pointer(place), size, np.float32)
+    for first in range(0, size, PIECE):
+        _ask(ahead, first)
+        last = min(first + PIECE, size)
+        part = bits[first:last]
+        top = max(top, _sum(part, values[first:last], how, sums[first:last]))
+    return top
+
+
+@compiled
+def add_packed(place: Any, size: Any, how: Any, planes: Any, ahead: Any) -> Any:
+    """The same to two planes by sign, weights in the upper bits."""
+    top: Any = np.uint32(0)
+    bits = carray(pointer(place), size, np.uint32)
+    values = carray(pointer(place), size, np.float32)
+    up, down = planes
+    for first in range(0, size, PIECE):
+        _ask(ahead, first)
+        last = min(first + PIECE, size)
+        pair = (up[first:last], down[first:last])
+        top = max(top, _packed(bits[first:last], values[first:last], how, pair))
+    return top
+
+
+@compiled
+def add_wide(place: Any, size: Any, how: Any, planes: Any, ahead: Any) -> Any:
+    """The same to four planes: magnitudes up and down, weights up and down."""
+    top: Any = np.uint32(0)
+    bits = carray(pointer(place), size, np.uint32)
+    values = carray(pointer(place), size, np.float32)
+    up, down, above, below = planes
+    for first in range(0, size, PIECE):
+        _ask(ahead, first)
+        last = min(first + PIECE, size)
+        pair = (up[first:last], down[first:last])
+        four = (*pair, above[first:last], below[first:last])
+        top = max(top, _wide(bits[first:last], values[first:last], how, four))
     return top
