@@ -1,8 +1,8 @@
 """What the README says of the demo, on three paired seeds: ``make check-a``.
 
 Each seed runs twice, once as the preset has it (signs of the larger values, with
-feedback) and once sending everything as float32. Then one seed runs again with another
-number of workers. Exits with 1 where a number does not hold.
+feedback) and once sending everything as float32. Then one seed runs again with
+another number of workers. Exits with 1 where a number does not hold.
 """
 
 import argparse
