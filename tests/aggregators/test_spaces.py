@@ -110,18 +110,17 @@ def identical(left: Merged, right: Merged) -> bool:
     )
 
 
+def of_products(text: str, arrivals: Sequence[Arrival]) -> dict[str, Floats]:
+    members = [
+        Member(one.name, meant(one), 1 if "task" in text else one.share, one.region)
+        for one in arrivals
+    ]
+    return dict(reduce(recipe(text), members, KEY).tensors)
+
+
 @pytest.mark.parametrize("text", [t for t in TEXTS if "dare" not in t])
 def test_the_product_of_a_merge_is_the_merge_of_products(text: str) -> None:
-    members = [
-        Member(
-            one.name,
-            meant(one),
-            1 if "task" in text else one.share,
-            one.region,
-        )
-        for one in cohort()
-    ]
-    wanted = reduce(recipe(text), members, KEY).tensors
+    wanted = of_products(text, cohort())
     merged = run(text, cohort())
     scale = float(np.abs(wanted["m.weight"]).max())
     np.testing.assert_allclose(
@@ -135,11 +134,7 @@ def test_the_product_of_a_merge_is_the_merge_of_products(text: str) -> None:
 def test_a_residual_is_the_merge_of_products_whole(text: str) -> None:
     arrivals = cohort()
     found = run(text, arrivals, "residual", 1)
-    members = [
-        Member(one.name, meant(one), 1 if "task" in text else one.share, one.region)
-        for one in arrivals
-    ]
-    wanted = reduce(recipe(text), members, KEY).tensors
+    wanted = of_products(text, arrivals)
     assert found.update.keys() == wanted.keys()
     assert not found.carry
     scale = float(np.abs(wanted["m.weight"]).max())

@@ -216,12 +216,11 @@ def test_bfloat16_computes_and_float32_is_kept(
     exact = models.load_base(tiny.lm_config(folder), passages.labels)
     assert base.digest == exact.digest
     assert {w.dtype for w in base.weights().values()} == {np.dtype(np.float32)}
-    own = passages.clients["amber"]
     before = evaluation.evaluate(base, passages.test, config)["loss"]
     assert before == pytest.approx(
         evaluation.evaluate(exact, passages.test, config)["loss"], rel=1e-2
     )
-    change, _ = trained(base, own, config, steps=20)
+    change, _ = trained(base, passages.clients["amber"], config, steps=20)
     start = base.start(config, models.run_key(config), 1)
     for pair in base.pairs(config):
         whole = start[pair.a] + change[pair.a]
@@ -245,11 +244,10 @@ def fold_a_little(base: models.Base, weight: str) -> None:
     if weight in base.dense:
         base.fold({weight: np.full((wide, deep), 1e-6, np.float32)})
         return
-    b, a = np.full((wide, 1), 1e-3), np.full((1, deep), 1e-3)
     base.fold(
         {
-            f"{module}.lora_B.weight": b.astype(np.float32),
-            f"{module}.lora_A.weight": a.astype(np.float32),
+            f"{module}.lora_B.weight": np.full((wide, 1), 1e-3, np.float32),
+            f"{module}.lora_A.weight": np.full((1, deep), 1e-3, np.float32),
         }
     )
 
@@ -297,7 +295,6 @@ def test_what_is_exported_gives_the_same_logits(
     body: Any = base.network.body
     body.save_pretrained(tmp_path)
     theirs = AutoModelForCausalLM.from_pretrained(tmp_path)
-    rows = base.network.rows(passages.test, lm.train)[:4]
-    batch, _ = causal._batch(rows)
+    batch, _ = causal._batch(base.network.rows(passages.test, lm.train)[:4])
     with torch.inference_mode():
         assert torch.equal(theirs(**batch).logits, body(**batch).logits)

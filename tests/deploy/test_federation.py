@@ -18,33 +18,18 @@ from fedelta.client.joins.folders import JoinFolder
 from fedelta.client.joins.runtimes import state_of
 from fedelta.server.hosts.folders import HostFolder
 from tests import tiny
-from tests.server.hosts.federations import Processes, host, join, left_behind, run, wait
+from tests.server.hosts.federations import (
+    CONFIG,
+    Processes,
+    host,
+    join,
+    left_behind,
+    run,
+    wait,
+)
 
 pytestmark = [pytest.mark.slow, pytest.mark.needs_nginx]
 NAMES = ("hospital-a", "hospital-b")
-CONFIG = """
-[run]
-name = "tiny"
-rounds = 2
-out = "tiny"
-[model]
-id = {model}
-head = "linear"
-[data]
-source = ""
-labels = ["amber", "birch", "cobalt", "dune"]
-test = {test}
-[train]
-steps = 2
-batch = 8
-learning_rate = 1e-2
-max_length = 24
-[lora]
-rank = 2
-alpha = 4.0
-[round]
-deadline_seconds = 150
-"""
 
 
 @dataclass

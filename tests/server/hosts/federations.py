@@ -18,6 +18,30 @@ from fedelta.server.hosts.layouts import Ports, create
 
 FEDELTA = (sys.executable, "-m", "fedelta.server.cli")
 
+CONFIG = """
+[run]
+name = "tiny"
+rounds = 2
+out = "tiny"
+[model]
+id = {model}
+head = "linear"
+[data]
+source = ""
+labels = ["amber", "birch", "cobalt", "dune"]
+test = {test}
+[train]
+steps = 2
+batch = 8
+learning_rate = 1e-2
+max_length = 24
+[lora]
+rank = 2
+alpha = 4.0
+[round]
+deadline_seconds = 150
+"""
+
 
 def free_ports(count: int) -> list[int]:
     """Ports of loopback that nobody uses now."""
