@@ -17,13 +17,11 @@ import numpy.typing as npt
 
 from . import kernels, strips
 from .kernels import INFINITE, compiled
+from .loads import F32, NONE, less, load
 from .pointers import carray, pointer
 
 STRIP = 4096
 SPAN = 1 << 16
-
-F32, BF16, F16, F64, NONE = range(5)
-"""How a tensor is stored; NONE: there is none, it counts as 0."""
 
 REAL, SUM, PACKED, WIDE = range(4)
 """What sums are kept: one, of whole numbers in float64 or int64; one a side, with its
@@ -136,43 +134,6 @@ def exponent_of(peak: Any) -> Any:
 
 
 @compiled
-def _load(kind: Any, place: Any, at: Any, halves: Any, out: Any) -> None:
-    """Elements from `at` on, as float32, to out [n]."""
-    size = out.size
-    if kind == F32:
-        words = carray(pointer(place + 4 * at), size, np.float32)
-        for i in range(size):
-            out[i] = words[i]
-    elif kind == BF16:
-        shorts = carray(pointer(place + 2 * at), size, np.uint16)
-        bits = out.view(np.uint32)
-        for i in range(size):
-            bits[i] = np.uint32(shorts[i]) << np.uint32(16)
-    elif kind == F16:
-        codes = carray(pointer(place + 2 * at), size, np.uint16)
-        for i in range(size):
-            out[i] = halves[codes[i]]
-    else:
-        reals = carray(pointer(place + 8 * at), size, np.float64)
-        for i in range(size):
-            out[i] = np.float32(reals[i])
-
-
-@compiled
-def _less(kind: Any, place: Any, at: Any, halves: Any, spare: Any, out: Any) -> None:
-    """Take a base's elements from out [n]."""
-    size = out.size
-    if kind == F32:
-        words = carray(pointer(place + 4 * at), size, np.float32)
-        for i in range(size):
-            out[i] -= words[i]
-        return
-    _load(kind, place, at, halves, spare[:size])
-    for i in range(size):
-        out[i] -= spare[i]
-
-
-@compiled
 def _read(rule: Any, unit: Any, room: Any, out: Any) -> None:
     """Read a strip's sums off to out [n], and empty them."""
     size = out.size
@@ -224,9 +185,9 @@ def _staged(run: Any, k: Any, at: Any, room: Any, size: Any) -> Any:
         room.asked[0] = place + 4 * at + strips.AHEAD
         return place + 4 * at
     values = room.values[:size]
-    _load(kind, place, at, room.halves, values)
+    load(kind, place, at, room.halves, values)
     if base != NONE:
-        _less(base, run.places[1, k], at, room.halves, room.bases, values)
+        less(base, run.places[1, k], at, room.halves, room.bases, values)
     return room.asked[2]
 
 

@@ -12,14 +12,14 @@ import numpy.typing as npt
 from ..protocols.errors import BoundsError
 from ..protocols.payloads import Payload
 from ..protocols.vectors import Contribution, Layout, Span, TaskVector
-from . import runs
+from . import loads
 from .base import Member, Reducer
 from .scales import Numbers
 from .views import Scaled, Trimmed
 
 Array = npt.NDArray[Any]
 
-KINDS = {"F32": runs.F32, "BF16": runs.BF16, "F16": runs.F16, "F64": runs.F64}
+KINDS = {"F32": loads.F32, "BF16": loads.BF16, "F16": loads.F16, "F64": loads.F64}
 
 
 @runtime_checkable
@@ -60,7 +60,10 @@ class Leaf:
             if held is None:
                 return None
             given, base = held
-            one, other = _place(given), (runs.NONE, 0) if base is None else _place(base)
+            one, other = (
+                _place(given),
+                (loads.NONE, 0) if base is None else _place(base),
+            )
             if one is None or other is None:
                 return None
             found.append((one, other))

@@ -15,7 +15,6 @@ import argparse
 import gc
 import json
 import os
-import sys
 import tracemalloc
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -24,22 +23,13 @@ from typing import Any
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from floors import Cost, cost, floor
-from models import SHAPES, Floats, vectors
-from rivals import find, rivals, run
-
 from fedelta.aggregators.base import Key, Member
 from fedelta.aggregators.recipes import recipe
 from fedelta.aggregators.reductions import flat, merged
-from fedelta.protocols.codec import (
-    Context,
-    Header,
-    Payload,
-    decode,
-    encode,
-)
+from fedelta.benchmarks.floors import Cost, cost, floor
+from fedelta.benchmarks.models import SHAPES, Floats, vectors
+from fedelta.benchmarks.rivals import find, rivals, run
+from fedelta.protocols.codec import Context, Header, Payload, decode, encode
 from fedelta.protocols.vectors import Contribution, TaskVector
 
 KEY = Key("00ff", 1)
