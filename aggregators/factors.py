@@ -25,6 +25,7 @@ B_NAME, A_NAME = ".lora_B.weight", ".lora_A.weight"
 _SMALL = 256
 _OVERSAMPLED, _ITERATIONS = 10, 3
 _NEGLIGIBLE = 2.0**-24
+_INDEPENDENT, _DEPENDENT = 3e3, 1e6
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,18 +131,54 @@ def stacked(bs: Sequence[Reals], as_: Sequence[Reals], rank: int) -> Reduced:
         rank: at most so many singular values are kept.
     """
     b, a = np.concatenate(bs, axis=1), np.concatenate(as_, axis=0)
-    left, core_left = np.linalg.qr(b)
-    right, core_right = np.linalg.qr(a.T)
+    left, turn_left, core_left = orthogonal(b)
+    right, turn_right, core_right = orthogonal(a.T)
     u, values, vt = np.linalg.svd(core_left @ core_right.T, full_matrices=False)
     count = int(np.count_nonzero(values > values[:1].sum() * _NEGLIGIBLE))
     roots = np.sqrt(values[:count])
-    whole_b = ((left @ u[:, :count]) * roots).astype(np.float32)
-    whole_a = (roots[:, np.newaxis] * (vt[:count] @ right.T)).astype(np.float32)
+    whole_b = (left @ (turn_left @ (u[:, :count] * roots))).astype(np.float32)
+    scaled = roots[:, np.newaxis] * vt[:count]
+    whole_a = ((scaled @ turn_right.T) @ right.T).astype(np.float32)
     kept = min(rank, count)
     rest = whole_b[:, kept:].copy(), whole_a[kept:].copy()
     width = min(rank, *b.shape[:1], *a.shape[1:])
     cut, norm = _norm(values[kept:]), _norm(values)
     return Reduced(*padded(whole_b[:, :kept], whole_a[:kept], width), rest, cut, norm)
+
+
+def orthogonal(columns: Reals) -> tuple[Reals, Reals, Reals]:
+    """A thin QR factorisation, Q in two parts: [m, n] = [m, k] [k, k] [k, n].
+
+    From the Cholesky factor of the Gram matrix, once or twice, where the columns are
+    independent enough for that: far faster than Householder's, and as exact as 10^-16
+    times the square of their condition, which is held below 10^4 (once; what is left
+    after that is near 1). Otherwise Householder's.
+
+    Source: Yamamoto et al., `Roundoff error analysis of the CholeskyQR2 algorithm
+    <https://etna.math.kent.edu/vol.44.2015/pp306-326.dir/>`_, 2015.
+
+    Example:
+        >>> base, turn, r = orthogonal(np.array([[3.0, 1.0], [4.0, 1.0], [0.0, 1.0]]))
+        >>> bool(np.allclose(base @ turn @ r, [[3, 1], [4, 1], [0, 1]]))
+        True
+    """
+    base, turn, core = columns, np.eye(columns.shape[1]), np.eye(columns.shape[1])
+    if columns.size and len(columns) >= columns.shape[1]:
+        for again in range(2):
+            base = base @ turn if again else base
+            try:
+                lower = np.linalg.cholesky(base.T @ base)
+                inverse = np.linalg.inv(lower)
+            except np.linalg.LinAlgError:
+                break
+            condition = np.linalg.norm(lower) * np.linalg.norm(inverse)
+            if not condition < _DEPENDENT:
+                break
+            turn, core = inverse.T, lower.T @ core
+            if condition < _INDEPENDENT:
+                return base, turn, core
+    base, core = np.linalg.qr(columns)
+    return base, np.eye(base.shape[1]), core
 
 
 def projected(matrix: npt.NDArray[np.floating], rank: int, seed: int) -> Reduced:

@@ -126,3 +126,18 @@ def test_momentum_is_asked_for_rightly() -> None:
     for text in ("momentum(1.0)", "momentum(0.9, rate=0)", "momentun(0.9)"):
         with pytest.raises(ConfigError):
             optimizer(text)
+
+
+@pytest.mark.parametrize("spread", [0.0, 1e-7, 1e-4, 1e-2, 1.0])
+@pytest.mark.parametrize("shape", [(300, 40), (40, 40), (30, 40), (5, 0)])
+def test_columns_are_made_orthogonal_however_alike_they_are(
+    shape: tuple[int, int], spread: float
+) -> None:
+    rows, count = shape
+    drawn = seeds.normal(3, 0, rows * count).reshape(shape)
+    columns = drawn[:, :1] + spread * drawn if count else drawn
+    base, turn, core = factors.orthogonal(columns)
+    left = base @ turn
+    np.testing.assert_allclose(left.T @ left, np.eye(left.shape[1]), atol=1e-7)
+    size = max(1.0, float(np.abs(columns).max(initial=0)))
+    np.testing.assert_allclose(left @ core, columns, atol=1e-9 * size)
