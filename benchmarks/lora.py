@@ -1,6 +1,6 @@
 """Adapters of SmolLM2-135M merged as products, beside peft's "svd", over all linears.
 
-    python benchmarks/lora.py [--layers 30] [--adapters 8] [--rank 16] [--rival-layers 2]
+    python benchmarks/lora.py [--layers 30] [--adapters 8] [--rank 16]
 
 Ours: stacked factors, two QR factorisations and the SVD of a small core; nothing dense
 is formed. peft's: the dense sum's SVD, layer by layer. Both bring down to the rank of
@@ -8,9 +8,7 @@ the adapters; the products of both are compared.
 """
 
 import argparse
-import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,13 +16,10 @@ import numpy as np
 from fedelta.aggregators.base import Key
 from fedelta.aggregators.recipes import recipe
 from fedelta.aggregators.spaces import Arrival, Merged, merge_round
+from fedelta.benchmarks.floors import cost
+from fedelta.benchmarks.models import linears
 from fedelta.protocols import seeds
 from fedelta.protocols.vectors import Floats, Pair, TaskVector
-
-sys.path.insert(0, str(Path(__file__).parent))
-
-from floors import cost
-from models import linears
 
 
 def adapter(
@@ -50,7 +45,7 @@ def ours(arrivals: list[Arrival], rank: int) -> Merged:
 
 
 def theirs(arrivals: list[Arrival], rank: int) -> Any:
-    """Peft's merge of the same adapters: a call, and a model to read its result from."""
+    """Peft's merge of the same adapters: a call, and modules to read it from."""
     import torch
     from peft import LoraConfig, get_peft_model
 
@@ -65,7 +60,7 @@ def theirs(arrivals: list[Arrival], rank: int) -> Any:
         name = pair.weight.removesuffix(".weight").replace(".", "_")
         layers[name] = torch.nn.Linear(inside, out, bias=False)
     config = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=list(layers))
-    model = get_peft_model(layers, config, adapter_name="a0")
+    model: Any = get_peft_model(layers, config, adapter_name="a0")
     for k in range(1, len(arrivals)):
         model.add_adapter(f"a{k}", config)
     modules = dict(model.base_model.model.named_modules())
