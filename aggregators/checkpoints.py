@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from ..protocols.errors import ConfigError, PayloadError
 from .tensors import Array, Tensor, header, mapped
 
@@ -96,7 +98,7 @@ def _sharded(path: Path) -> list[Path]:
 def write(
     template: Checkpoint,
     out: Path,
-    value: Callable[[str], Array],
+    value: Callable[[str], Array | Iterator[Array]],
     texts: Mapping[str, str] | None = None,
 ) -> None:
     """Write a model of a template's form, tensor by tensor, whole or not at all.
@@ -104,7 +106,7 @@ def write(
     Args:
         template: whose names, dtypes, files and other content are taken.
         out: the file or folder; one that is there is replaced at the very end.
-        value: a tensor by name, in the template's dtype and shape.
+        value: a tensor by name, in the template's dtype and shape; or run by run.
         texts: files of a folder to write instead of copying them, by name.
     """
     _replaceable(template, out)
@@ -142,7 +144,10 @@ def _replaceable(template: Checkpoint, out: Path) -> None:
 
 
 def _write_file(
-    template: Checkpoint, name: str, out: Path, value: Callable[[str], Array]
+    template: Checkpoint,
+    name: str,
+    out: Path,
+    value: Callable[[str], Array | Iterator[Array]],
 ) -> None:
     names = template.files[name]
     held = template.tensors
@@ -150,7 +155,9 @@ def _write_file(
     with out.open("wb") as file:
         file.write(header(entries, template.metadata[name]))
         for one in names:
-            file.write(value(one).tobytes())
+            made = value(one)
+            for part in [made] if isinstance(made, np.ndarray) else made:
+                file.write(np.ascontiguousarray(part).reshape(-1).view(np.uint8).data)
         file.flush()
         os.fsync(file.fileno())
 

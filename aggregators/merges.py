@@ -1,6 +1,6 @@
 """Models merged offline: state dicts in memory, checkpoints on disk."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from .recipes import recipe as read_recipe
 from .reductions import merged
 from .scales import spans_of
 from .shares import weighed
-from .tensors import Array, Tensor, held, rounded
+from .tensors import BITS, Array, Tensor, held, rounded
 
 Tensors = Mapping[str, Tensor]
 
@@ -114,7 +114,7 @@ def merge(
     for name in first:
         leader = tied.get(name, name)
         result[name] = result[leader] if leader in result else plan.value(leader)
-        if plan.template[name].kind == "BF16":
+        if plan.template[name].kind in BITS.values():
             result[name] = result[name].view(np.asarray(first[name]).dtype)
     return result
 
@@ -155,7 +155,7 @@ def merge_files(  # noqa: PLR0913
     sure = [checkpoints.opened(Path(path)).tensors for path in further]
     given = [one.tensors for one in opened]
     plan = _planned(given, recipe, tensors, weights, seed, sure)
-    checkpoints.write(origin or opened[0], Path(out), plan.value)
+    checkpoints.write(origin or opened[0], Path(out), plan.parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,17 +169,24 @@ class Plan:
     def value(self, name: str) -> Array:
         """One tensor of the result, in the template's dtype and shape."""
         like = self.template[name]
+        out, at = np.empty(like.raw.size, like.raw.dtype), 0
+        for part in self.parts(name):
+            out[at : at + part.size] = part
+            at += part.size
+        return out.reshape(like.raw.shape)
+
+    def parts(self, name: str) -> Iterator[Array]:
+        """The same, run by run: no tensor is ever held whole."""
+        like = self.template[name]
         if not like.floats:
-            return np.array(like.raw)
+            yield like.raw.reshape(-1)
+            return
         layout = self.update.layout
-        out = np.empty(like.raw.size, like.raw.dtype)
         for span in spans_of(layout, layout.place(name)):
             values = self.update.block(span).values.astype(np.float64)
             if self.base is not None:
                 values += self.base[name].part(span.start, span.size)
-            part = rounded(name, values, like.kind)
-            out[span.start : span.start + span.size] = part
-        return out.reshape(like.raw.shape)
+            yield rounded(name, values, like.kind)
 
 
 def _planned(

@@ -87,7 +87,7 @@ def _bracket(read: Read, size: int, most: int) -> tuple[int, int]:
     for values in read():
         whole = values.size - values.size % _EVERY
         parts.append(values[:whole].reshape(-1, _EVERY)[:, :_TAKEN].reshape(-1))
-        parts.append(values[whole : whole + _TAKEN])
+        parts.append(values[whole : whole + _TAKEN].copy())
     drawn = np.concatenate(parts).view(np.uint32) & _SIZE
     drawn.sort()
     share = most / size

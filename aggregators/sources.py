@@ -108,6 +108,8 @@ def _lies(
 
 def _place(held: tuple[str, Array]) -> tuple[int, int] | None:
     kind, array = held
+    if kind not in KINDS:
+        return None
     width = np.dtype(np.float32 if kind == "F32" else array.dtype)
     if array.dtype != width or not (array.flags.c_contiguous and array.flags.aligned):
         return None

@@ -1,6 +1,7 @@
 """Named tensors of any dtype, read as float32 runs: arrays, or a mapped file.
 
-bfloat16 is no dtype of numpy's: it is held as uint16 and named "BF16".
+bfloat16 and the 8-bit floats are no dtypes of numpy's: they are held as their bits and
+named as safetensors names them.
 """
 
 import json
@@ -24,6 +25,8 @@ DTYPES = {
     "F32": "<f4",
     "F16": "<f2",
     "BF16": "<u2",
+    "F8_E4M3": "|u1",
+    "F8_E5M2": "|u1",
     "I64": "<i8",
     "I32": "<i4",
     "I16": "<i2",
@@ -34,7 +37,13 @@ DTYPES = {
     "U8": "<u1",
     "BOOL": "|b1",
 }
-FLOATS = ("F64", "F32", "F16", "BF16")
+FLOATS = ("F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2")
+BITS = {
+    "bfloat16": "BF16",
+    "float8_e4m3fn": "F8_E4M3",
+    "float8_e5m2": "F8_E5M2",
+}
+"""By the name of another library's dtype, what is held as bits."""
 _HEADER = 100 << 20
 _BF16_TOP = 0x7F80  # all exponent bits: infinite or no number
 
@@ -45,7 +54,7 @@ class Tensor:
 
     Attributes:
         kind: its dtype by safetensors' name.
-        raw: its elements; uint16 for BF16.
+        raw: its elements; the bits of those that numpy lacks.
         where: the file it is from, or whose it is, for messages.
     """
 
@@ -63,6 +72,8 @@ class Tensor:
         run = self.raw.reshape(-1)[start : start + size]
         if self.kind == "BF16":
             return (run.astype(np.uint32) << np.uint32(16)).view(np.float32)
+        if self.kind in EIGHTHS:
+            return EIGHTHS[self.kind][run]
         with np.errstate(over="ignore"):
             return np.ascontiguousarray(run, np.float32)
 
@@ -78,10 +89,11 @@ def held(name: str, value: Any, where: str) -> Tensor:
     except (TypeError, ValueError, RuntimeError) as error:
         reason = f"{where}: numpy cannot read it ({error})"
         raise PayloadError(reason, tensor=name) from None
-    if array.dtype.name == "bfloat16":
-        return Tensor("BF16", array.view(np.uint16), where)
+    if array.dtype.name in BITS:
+        kind = BITS[array.dtype.name]
+        return Tensor(kind, array.view(DTYPES[kind]), where)
     for kind, code in DTYPES.items():
-        if kind != "BF16" and array.dtype == np.dtype(code):
+        if kind not in BITS.values() and array.dtype == np.dtype(code):
             return Tensor(kind, array, where)
     raise PayloadError(f"{where}: dtype {array.dtype} is not merged", tensor=name)
 
@@ -98,12 +110,40 @@ def rounded(name: str, values: npt.NDArray[np.float64], kind: str) -> Array:
             odd = (bits >> np.uint32(16)) & np.uint32(1)
             made = ((bits + np.uint32(0x7FFF) + odd) >> np.uint32(16)).astype(np.uint16)
             fits = bool(((made & _BF16_TOP) != _BF16_TOP).all())
+        elif kind in EIGHTHS:
+            made, fits = _eighths(values, EIGHTHS[kind])
         else:
             made = values.astype(DTYPES[kind])
             fits = bool(np.isfinite(made).all())
     if not fits:
         raise BoundsError(f"the merged values do not fit {kind}", tensor=name)
     return made
+
+
+def _eighths(values: npt.NDArray[Any], table: Floats) -> tuple[Array, bool]:
+    """The nearest of 8 bits, ties to even codes, and whether all are in range."""
+    sizes = table[:128][np.isfinite(table[:128])].astype(np.float64)
+    wanted = np.abs(values)
+    middles = (sizes[:-1] + sizes[1:]) / 2
+    codes = np.searchsorted(middles, wanted)
+    tied = (codes < middles.size) & (codes % 2 == 1)
+    tied &= middles[np.minimum(codes, middles.size - 1)] == wanted
+    codes = (codes + tied).astype(np.uint8) | (np.signbit(values) * np.uint8(128))
+    most = sizes[-1] + (sizes[-1] - sizes[-2]) / 2
+    return codes, bool((wanted < most).all())
+
+
+def _table(exponent_bits: int, bias: int, finite: int) -> Floats:
+    """[256] the numbers of an 8-bit float; codes from `finite` on are none."""
+    codes, width = np.arange(128), 7 - exponent_bits
+    power, fraction = codes >> width, (codes & (1 << width) - 1) / (1 << width)
+    normal = np.ldexp(1 + fraction, power - bias)
+    sizes = np.where(power, normal, np.ldexp(fraction, 1 - bias))
+    sizes[finite:] = np.nan
+    return np.concatenate([sizes, -sizes]).astype(np.float32)
+
+
+EIGHTHS = {"F8_E4M3": _table(4, 7, 127), "F8_E5M2": _table(5, 15, 124)}
 
 
 def mapped(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
