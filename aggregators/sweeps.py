@@ -1,25 +1,18 @@
-"""Any contributions, merged span by span; payloads of bytes at gaps all at once."""
+"""Any contributions, merged span by span; payloads of the usual forms all at once."""
 
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 
-from ..protocols.payloads import Payload
-from ..protocols.positions import GAPS
-from ..protocols.streams import Streams
-from ..protocols.values import EIGHTHS
 from ..protocols.vectors import SPAN, Block, Floats, Span
-from . import batches, kernels, runs
+from . import kernels
 from .base import Planes
+from .piles import Piles
 from .scales import exponents, known
 from .sources import Work, chunk_of, reader
 
 HELD = 16
 """Members up to so many keep their block of a span while its peak is looked for."""
-
-WAVE = 8 << 20
-"""Bytes of payloads that are inflated at once."""
 
 
 class Sweeps:
@@ -29,14 +22,14 @@ class Sweeps:
         self._work = work
         self._readers = [reader(one.contribution) for one in work.members]
         self._known = [known(one.contribution) for one in work.members]
-        self._stacks = Stacks(work)
+        self._piles = Piles(work)
         self._planes, self._kind = work.reducer.planes(work.numbers.total)
         self._sums: Planes = np.zeros(0, self._kind)
         self._spans, self._chunks = work.layout.spans, work.layout.chunks
 
     def window(self, span: Span) -> range:
         """The span; its whole chunk where payloads are inflated together."""
-        if self._stacks.any:
+        if self._piles.any:
             return self._chunks[chunk_of(self._chunks, span.index)]
         return range(span.index, span.index + 1)
 
@@ -46,13 +39,13 @@ class Sweeps:
             return
         spans = self._spans[given.start : given.stop]
         chunk = chunk_of(self._chunks, given.start)
-        waves = self._stacks.waves(chunk)
+        waves = self._piles.waves(chunk)
         if len(waves) > 1:
             self._together(spans, chunk, waves, out)
             return
         stacked = waves[0] if waves else []
         if stacked:
-            self._stacks.load(chunk, stacked)
+            self._piles.load(chunk, stacked)
         rest = self._rest(stacked)
         at = 0
         for span in spans:
@@ -60,7 +53,7 @@ class Sweeps:
             e, held = self._exponent(span, rest)
             self._fold(span, e, held, sums)
             if stacked:
-                self._stacks.fold(span, self._scale(e), sums, 0)
+                self._piles.fold(span, self._scale(e), sums, 0)
             self._finish(span, e, sums, out[at : at + span.size])
             at += span.size
 
@@ -78,10 +71,10 @@ class Sweeps:
             self._fold(span, e, held, sums[:, at : at + span.size])
             at += span.size
         for wave in waves:
-            self._stacks.load(chunk, wave)
+            self._piles.load(chunk, wave)
             at = 0
             for span, e in zip(spans, found, strict=True):
-                self._stacks.fold(span, self._scale(e), sums, at)
+                self._piles.fold(span, self._scale(e), sums, at)
                 at += span.size
         at = 0
         for span, e in zip(spans, found, strict=True):
@@ -138,107 +131,3 @@ class Sweeps:
         total = sum(self._work.shares)
         unit = self._work.numbers.worth(e, self._work.gain)
         self._work.reducer.finish(sums, total, unit, out)
-
-
-class Stacks:
-    """Payloads whose values are bytes at gaps.
-
-    Attributes:
-        any: whether there are such.
-    """
-
-    def __init__(self, work: Work) -> None:
-        self._work = work
-        self._streams: dict[int, Streams] = {}
-        for k, one in enumerate(work.leaves if work.reducer.loop else []):
-            if one is None or one.trimmed is not None or one.gain <= 0:
-                continue
-            source = one.source
-            if isinstance(source, Payload) and _bytes_at_gaps(source):
-                self._streams[k] = source.streams
-        self.any = bool(self._streams)
-        loops = {"mass": runs.PACKED, "count": runs.PACKED}
-        self._loop = loops.get(work.reducer.loop, runs.SUM)
-        planes = len(work.reducer.zero(work.numbers.total, 0)) if self.any else 1
-        if planes == 4:  # noqa: PLR2004
-            self._loop = runs.WIDE
-        self._raw = np.zeros(0, np.uint8)
-        self._wave: list[int] = []
-        self._batch: batches.Batch | None = None
-        self._chunk, self._first = -1, 0
-        self._chunks = work.layout.chunks
-        self._tables = np.zeros((0, 256), np.int64)
-        self._tabled: tuple[int, float] = (-1, 0.0)
-
-    def waves(self, chunk: int) -> list[list[int]]:
-        """Which members to inflate together for a chunk."""
-        waves: list[list[int]] = []
-        room, part = 0, self._chunks[chunk]
-        for k, streams in self._streams.items():
-            if streams.shape.low and streams.tables.codes[chunk] != GAPS:
-                continue
-            ends = streams.ends
-            size = int((ends[:, part.stop] - ends[:, part.start]).sum())
-            if not waves or room < size:
-                waves.append([])
-                room = WAVE
-            waves[-1].append(k)
-            room -= size
-        return waves
-
-    def load(self, chunk: int, wave: list[int]) -> None:
-        """Inflate some members' chunk."""
-        if chunk == self._chunk and wave == self._wave:
-            return
-        self._chunk, self._wave, self._tabled = -1, [], (-1, 0.0)
-        part = self._chunks[chunk]
-        codes, gaps = (np.empty((len(wave), len(part) + 1), np.int64) for _ in range(2))
-        at = 0
-        for row, k in enumerate(wave):
-            ends = self._streams[k].ends[:, part.start : part.stop + 1]
-            for which, starts in ((0, codes), (-1, gaps)):
-                starts[row] = ends[which] - ends[which, 0] + at
-                at = int(starts[row, -1])
-        if self._raw.size < at + _SLACK:
-            self._raw = np.zeros(at + at // 8 + _SLACK, np.uint8)
-        for row, k in enumerate(wave):
-            planes = self._streams[k].load(chunk)
-            self._raw[codes[row, 0] : codes[row, -1]] = planes[0]
-            self._raw[gaps[row, 0] : gaps[row, -1]] = planes[-1]
-        self._first = part.start
-        count = len(wave)
-        leaves = [self._work.leaves[k] for k in wave]
-        self._batch = batches.Batch(
-            self._raw,
-            codes,
-            gaps,
-            np.zeros(count, np.float32),
-            np.array([one.gain for one in leaves if one], np.float32),
-            np.array([self._work.shares[k] for k in wave], np.int64),
-        )
-        self._tables = np.zeros((count, 256), np.int64)
-        self._chunk, self._wave = chunk, wave
-
-    def fold(self, span: Span, scale: float, sums: Planes, at: int) -> None:
-        """Add one span of what is loaded to sums, from a coordinate on."""
-        batch = self._batch
-        if batch is None:
-            return
-        if self._tabled != (span.tensor, scale):
-            for row, k in enumerate(self._wave):
-                e = int(self._streams[k].tables.exponents[span.tensor])
-                batch.scales[row] = np.ldexp(np.float32(1), e)
-            batches.tabulate(batch, self._loop, EIGHTHS, scale, self._tables)
-            self._tabled = span.tensor, scale
-        flat: npt.NDArray[np.int64] = sums.reshape(-1).view(np.int64)
-        room = (at, sums.shape[1] if self._loop >= runs.PACKED else 0)
-        place = span.index - self._first
-        fold = batches.fold_wide if self._loop == runs.WIDE else batches.fold_signed
-        fold(batch, self._tables, place, flat, room)
-
-
-_SLACK = 1 << 10
-
-
-def _bytes_at_gaps(payload: Payload) -> bool:
-    return payload.wire.places == "gaps" and payload.wire.values == "fp8"

@@ -22,13 +22,12 @@ from fedelta.aggregators.base import Key, Member
 from fedelta.aggregators.recipes import recipe
 from fedelta.aggregators.reductions import Reduction, merged
 from fedelta.aggregators.tensors import rounded
+from fedelta.benchmarks.models import normals
 from fedelta.protocols.codec import Context, Header, Payload, decode, encode
 from fedelta.protocols.containers import pack
 from fedelta.protocols.headers import metadata
 from fedelta.protocols.tables import Tables, written
 from fedelta.protocols.vectors import CHUNK, Layout, TaskVector
-
-from fedelta.benchmarks.models import normals
 
 Held = tuple[list[Member], list[mmap.mmap]]
 

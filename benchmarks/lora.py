@@ -53,7 +53,7 @@ def theirs(arrivals: list[Arrival], rank: int) -> Any:
     pairs = arrivals[0].pairs
     given = arrivals[0].contribution
     layout = given.layout
-    layers = torch.nn.ModuleDict()
+    layers: Any = torch.nn.ModuleDict()
     for pair in pairs:
         out = layout.shapes[layout.place(pair.b)][0]
         inside = layout.shapes[layout.place(pair.a)][1]

@@ -7,7 +7,7 @@ from functools import cache
 import numpy as np
 import pytest
 
-from fedelta.aggregators import sweeps
+from fedelta.aggregators import piles, sweeps
 from fedelta.aggregators.base import Key, Member, Recipe
 from fedelta.aggregators.recipes import recipe
 from fedelta.aggregators.reductions import Flat, Reduction, flat, merged, reduce
@@ -123,6 +123,9 @@ def test_large_shares_too(text: str) -> None:
         "sparse(0.4)",
         "sparse(density=0.1, values='fp16')",
         "dare(0.1)",
+        "dare(0.3)",
+        "masked(0.05, values='fp16')",
+        "dare(0.1, values='fp8')",
         "sign256",
         "fp8",
         "fp16",
@@ -139,13 +142,14 @@ def test_payloads_are_what_spans_are(text: str, wire: str) -> None:
 def test_payloads_with_large_shares_and_in_waves(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    members = cohort(5, lambda k: sealed(f"v{k}", "sparse(0.05)", f"m{k}"))
+    wires = ["sparse(0.05)", "dare(0.05)"]
+    members = cohort(5, lambda k: sealed(f"v{k}", wires[k % 2], f"m{k}"))
     large = [replace(one, share=one.share + 5000) for one in members]
     for given in (members, large):
         for text in ("fedavg", "ties(1.0)"):
             equal(text, given)
             with monkeypatch.context() as patch:
-                patch.setattr(sweeps, "WAVE", 150_000)
+                patch.setattr(piles, "WAVE", 150_000)
                 equal(text, given)
 
 
@@ -208,5 +212,5 @@ def test_the_fast_ways_are_taken() -> None:
     assert isinstance(sent[0].contribution, Payload)
     engine = made._engine()
     assert isinstance(engine, sweeps.Sweeps)
-    assert engine._stacks.any
+    assert engine._piles.any
     assert isinstance(made._work.members[0].contribution, Scaled)
