@@ -1,7 +1,6 @@
 """Spectral merges as fusion-bench computes them, where it is installed.
 
-It installs without its dependencies: ``pip install --no-deps fusion-bench omegaconf
-antlr4-python3-runtime hydra-core lightning lightning-utilities torchmetrics bidict``.
+It installs without its dependencies: ``make peers``.
 """
 
 from importlib import import_module
