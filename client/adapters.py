@@ -13,7 +13,8 @@ import numpy as np
 
 from ..protocols.settings import Config
 from ..protocols.vectors import Floats
-from .models import FROZEN, Base
+from .layouts import FROZEN
+from .models import Base
 
 if TYPE_CHECKING:
     from peft import LoraConfig

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..protocols import digests, seeds
-from ..protocols.errors import ConfigError
 from ..protocols.settings import Config, Lora
 from ..protocols.vectors import Floats, Layout, Pair
-from . import loading, statistics
+from . import layouts, loading
+from .layouts import FROZEN
 
 if TYPE_CHECKING:
     import torch
@@ -23,9 +23,7 @@ if TYPE_CHECKING:
 
     from .networks import Network
 
-ALL_LINEAR = "all-linear"
 CAUSAL = "causal-lm"
-FROZEN = "frozen-a"
 
 
 def run_key(config: Config) -> int:
@@ -102,7 +100,7 @@ class Base:
         self.applied: tuple[str, ...] = ()
         full = config.train.mode == "full"
         body = dict(network.body.named_parameters())  # tied ones once
-        self._targets = {} if full else _targets(network.body, config.lora)
+        self._targets = {} if full else layouts.targets(network.body, config.lora)
         self.dense = network.head | (_floats(body) if full else {})
         touched = {f"{module}.weight" for module in self._targets}
         factored = {name: body[name] for name in body if name in touched}
@@ -137,36 +135,18 @@ class Base:
 
     def layout(self, config: Config) -> Layout:
         """The tensors of a reply: A and B of targets, what is dense, statistics."""
-        shapes: dict[str, tuple[int, ...]] = {}
-        rank = config.lora.rank
-        for module, (wide, deep) in self._targets.items():
-            if config.lora.space != FROZEN:
-                shapes[f"{module}.lora_A.weight"] = (rank, deep)
-            shapes[f"{module}.lora_B.weight"] = (wide, rank)
-        for name, parameter in self.dense.items():
-            shapes[name] = tuple(parameter.shape)
-        more = statistics.shapes(self.network.body, shapes, config.merge.recipe)
-        return Layout.of(shapes | more)
+        return layouts.reply(self.network.body, self._targets, self._shapes(), config)
 
     def update_layout(self) -> Layout:
         """The tensors of a merged update: pairs at the rank of the way down.
 
         In the space "residual" whole weights, in "frozen-a" every B alone.
         """
-        shapes: dict[str, tuple[int, ...]]
-        shapes = {n: tuple(p.shape) for n, p in self.dense.items()}
-        space, rank_down = self._lora.space, self._lora.rank_down
-        for module, (wide, deep) in self._targets.items():
-            if space == "residual":
-                shapes[f"{module}.weight"] = (wide, deep)
-                continue
-            rank = min(rank_down or 4 * self._own_rank, wide, deep)
-            if space != "product":  # merged as they came
-                rank = self._own_rank
-            if space != FROZEN:
-                shapes[f"{module}.lora_A.weight"] = (rank, deep)
-            shapes[f"{module}.lora_B.weight"] = (wide, rank)
-        return Layout.of(shapes)
+        lora, highest = self._lora, self._own_rank
+        return layouts.update(self._targets, self._shapes(), lora, highest)
+
+    def _shapes(self) -> dict[str, tuple[int, ...]]:
+        return {name: tuple(one.shape) for name, one in self.dense.items()}
 
     def completed(
         self, update: Mapping[str, Floats], number: int
@@ -256,39 +236,3 @@ def _lower(
     for one in parameters:
         if one.is_floating_point() and id(one) not in stay:
             one.data = one.data.to(torch.bfloat16)
-
-
-def _targets(body: "torch.nn.Module", lora: Lora) -> dict[str, tuple[int, int]]:
-    """The [out, in] of every linear layer that an adapter goes into, by name."""
-    from torch import nn
-
-    linear = {
-        name: (module.out_features, module.in_features)
-        for name, module in body.named_modules()
-        if isinstance(module, nn.Linear) and _inside(name, module, body)
-    }
-    if lora.targets == (ALL_LINEAR,):
-        return linear
-    wanted = tuple(lora.targets)
-    found = {
-        name: shape
-        for name, shape in linear.items()
-        if any(name == end or name.endswith(f".{end}") for end in wanted)
-    }
-    if not found:
-        ends = sorted({name.rpartition(".")[2] for name in linear})
-        raise ConfigError(
-            f"lora.targets = {list(wanted)}: this model has no such linear layers; "
-            f'it has {", ".join(ends)}, or ["all-linear"]'
-        )
-    return found
-
-
-def _inside(name: str, module: Any, body: Any) -> bool:
-    """Whether a layer takes part in the output: neither a head nor a pooler."""
-    outputs = getattr(body, "get_output_embeddings", lambda: None)
-    if module is outputs():
-        return False
-    head = hasattr(body, "classifier") or hasattr(body, "score")
-    prefix = f"{body.base_model_prefix}." if head else ""
-    return name.startswith(prefix) and (head or "pooler" not in name.split("."))
