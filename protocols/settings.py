@@ -8,6 +8,7 @@ out, and the words beside it are what `fedelta init` and an error message say.
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from .protections import Privacy
 from .sources import Client, Data, Model
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "Lora",
     "Merge",
     "Model",
+    "Privacy",
     "Round",
     "Run",
     "Train",
@@ -234,6 +236,7 @@ class Config:
     round: Round = field(default_factory=Round)
     eval: Eval = field(default_factory=Eval)
     journal: Journal = field(default_factory=Journal)
+    privacy: Privacy = field(default_factory=Privacy)
 
     def of(self, client: str) -> "Config":
         """The configuration as one client sees it: with its own rank and alpha.

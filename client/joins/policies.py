@@ -187,7 +187,10 @@ def _privacy(policy: Policy, config: Config) -> Iterator[str]:
     cohort = _cohort(config)
     if cohort < floor.cohort:
         yield f"a release may merge {cohort} institutions, wanted are {floor.cohort}"
-    clip, noise = _number(given, "clip"), _number(given, "noise")
+    hides = getattr(given, "mode", "none") != "none"
+    fixed = hides and not _number(given, "quantile")  # one that follows can grow
+    clip = _number(given, "clip") if fixed else 0.0
+    noise = _number(given, "noise_multiplier") if hides else 0.0
     if floor.clip and not 0 < clip <= floor.clip:
         yield f"updates are clipped to {clip or 'nothing'}, wanted is {floor.clip}"
     if noise < floor.noise:
