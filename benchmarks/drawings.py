@@ -32,26 +32,27 @@ def _cell(value: Any) -> str:
 
 
 def plot(found: dict[str, Any], out: Path) -> None:
-    """Write positions.svg and energy.svg."""
+    """Write positions.svg and energy.svg, of the parts that were measured."""
     import matplotlib as mpl
 
     mpl.use("svg")
     from matplotlib import pyplot as plt
 
-    plain = [row for row in found["positions"] if row["on"] == "independent"]
+    plain = [row for row in found.get("positions", []) if row["on"] == "independent"]
     figure, axes = plt.subplots()
-    for name in ("floor", "ours", "bitmap+zstd", "int32"):
+    for name in ("floor", "ours", "bitmap+zstd", "int32") if plain else ():
         axes.loglog([r["density"] for r in plain], [r[name] for r in plain], label=name)
     axes.set(xlabel="density", ylabel="bits a kept value", title="Positions")
-    axes.legend()
-    figure.savefig(out / "positions.svg")
+    if plain:
+        axes.legend()
+        figure.savefig(out / "positions.svg")
     figure, axes = plt.subplots()
-    for name in dict.fromkeys(row["delta"] for row in found["energies"]):
-        rows = [r for r in found["energies"] if r["delta"] == name]
-        axes.semilogx(
-            [r["bits an element"] for r in rows], [r["energy"] for r in rows], "o",
-            label=name,
-        )  # fmt: skip
+    energies = found.get("energies", [])
+    for name in dict.fromkeys(row["delta"] for row in energies):
+        rows = [r for r in energies if r["delta"] == name]
+        bits, energy = ([r[key] for r in rows] for key in ("bits an element", "energy"))
+        axes.semilogx(bits, energy, "o", label=name)
     axes.set(xlabel="bits an element", ylabel="energy", title="Energy for bits")
-    axes.legend()
-    figure.savefig(out / "energy.svg")
+    if energies:
+        axes.legend()
+        figure.savefig(out / "energy.svg")

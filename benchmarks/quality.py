@@ -1,10 +1,13 @@
 """Quality against bytes on the encoder preset: ``python benchmarks/quality.py``.
 
-A grid of formats, with and without error feedback, and recipes; every cell is a whole
-federation. Prints the Pareto front and the cheapest setting within 1 % of what dense
-FedAvg gains, with its bytes both ways beside those of plain LoRA FedAvg (all factors
-as float32). The reduced form (default) has a few cells and judges on fewer examples;
-``--full`` runs the whole grid, for hours.
+Every cell of a grid (`grids.py`) is a whole federation, a minute and a half on one
+core: formats up and down, with and without error feedback, recipes, AdamW and SGD.
+What is in the results (``--results``, benchmarks/results/quality.json) is not run
+again, so this prints and draws what is there; ``--cells N`` runs N more of the grid,
+``--few`` takes the reduced one.
+
+Prints the Pareto front and the cheapest setting within 1 % of what dense FedAvg gains,
+with its bytes both ways beside those of plain LoRA FedAvg (all factors as float32).
 """
 
 import argparse
@@ -12,175 +15,90 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
-from itertools import product
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
+from fedelta.benchmarks.fronts import plot, show
+from fedelta.benchmarks.grids import FEW, Cell, cells
 
-DENSE = ("fp32", "fp32", True, "fedavg()")
-UPS = (
-    "sign256",
-    "int4",
-    "fp8",
-    "masked(density=0.25, values='sign256')",
-    "masked(density=0.0625, values='sign256')",
-    "sparse(density=0.2, values='sign256')",
-    "sparse(density=0.05, values='sign256')",
-    "sparse(density=0.05, values='int4')",
-    "sparse(density=0.05)",
-    "sparse(density=0.01)",
-    "dare(density=0.1, values='fp8')",
-    "budget=6kB",
-    "budget=3kB",
-)
-DOWNS = (
-    "fp16",
-    "int4",
-    "sign256",
-    "sign256 @ 8",
-    "masked(density=0.25, values='sign256') @ 8",
-    "sparse(density=0.05, values='sign256') @ 8",
-)
-"""What follows the @ is the rank of the update on its way down."""
-RECIPES = ("fedavg()", "ties(density=0.2)", "dare(density=0.5)")
-FEW = (
-    ("sign256", "fp16", True, "fedavg()"),
-    ("sign256", "sign256", True, "fedavg()"),
-    ("sign256", "sign256", False, "fedavg()"),
-    ("sign256", "sign256 @ 8", True, "fedavg()"),
-    ("budget=3kB", "sign256 @ 8", True, "fedavg()"),
-    ("budget=3kB", "masked(density=0.25, values='sign256') @ 8", True, "fedavg()"),
-)
-WITHIN, GOAL = 0.01, 100.0
-
-Cell = tuple[str, str, bool, str]
+HERE = Path(__file__).parent
+RESULTS = HERE / "results" / "quality.json"
+IMAGE = HERE.parent / "docs" / "images" / "quality.png"
 
 
-def grid(*, full: bool) -> Iterator[Cell]:
-    """The cells; dense first."""
-    yield DENSE
-    yield from product(UPS, DOWNS, (True, False), RECIPES) if full else FEW
-
-
-def run(cell: Cell, sets: Sequence[str], folder: Path, workers: int) -> dict[str, Any]:
-    """One federation: its metric before and after, and its bytes."""
-    up, down, feedback, recipe = cell
-    text, _, rank = down.partition(" @ ")
-    words = [*sets, f"wire.down={text}", f"wire.feedback={str(feedback).lower()}"]
-    words += [f"lora.rank_down={rank}"] if rank else []
-    words += [f"merge.recipe={recipe}"]
-    if up.startswith("budget="):
-        words += ["wire.up=auto", f"wire.up_bytes={up.removeprefix('budget=')}"]
-    else:
-        words.append(f"wire.up={up}")
+def run(cell: Cell, folder: Path) -> dict[str, Any]:
+    """One federation: its metric before and after, its bytes, energy of replies."""
     command = [sys.executable, "-m", "fedelta.server.cli", "simulate", "--preset"]
-    command += ["icd10", "--json", "--quiet", "--workers", str(workers)]
-    command += ["--out", str(folder)]
-    command += [word for one in words for word in ("--set", one)]
+    command += ["icd10", "--json", "--quiet", "--workers", "0", "--out", str(folder)]
+    command += [word for one in cell.sets for word in ("--set", one)]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     summary = json.loads(done.stdout)
     base, final = (summary["metrics"][name]["accuracy"] for name in ("base", "final"))
+    record = (folder / "record.jsonl").read_text().splitlines()
+    lines = [json.loads(line) for line in record]
+    replies = [one for one in lines if one["kind"] == "contribution"]
+    energies = [one["metrics"]["wire_energy"] for one in replies]
     sizes = summary["bytes"]
-    return {
-        "up": up,
-        "down": down,
-        "feedback": feedback,
-        "recipe": recipe,
-        "gain": final - base,
+    return cell.key | {
+        "base": base,
         "final": final,
-        "bytes up": sizes["up"],
-        "bytes down": sizes["down"],
+        "gain": round(final - base, 6),
+        "energy": round(sum(energies) / len(energies), 5),
+        "reply": round(sum(one["bytes"] for one in replies) / len(replies)),
+        "bytes_up": sizes["up"],
+        "bytes_down": sizes["down"],
         "bytes": sizes["up"] + sizes["down"],
         "plain": 2 * sizes["up_dense_fp32"],
+        "rounds": summary["rounds"],
+        "test_examples": int(summary["metrics"]["final"]["examples"]),
+        "model_digest": summary["model_digest"],
+        "versions": summary["environment"]["versions"],
     }
 
 
-def front(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The rows that no other one beats in bytes and gain."""
-    return [
-        row
-        for row in rows
-        if not any(
-            other["bytes"] <= row["bytes"]
-            and other["gain"] >= row["gain"]
-            and other is not row
-            and (other["bytes"], -other["gain"]) < (row["bytes"], -row["gain"])
-            for other in rows
-        )
-    ]
+def read(path: Path) -> list[dict[str, Any]]:
+    """What was run before."""
+    found: list[dict[str, Any]] = json.loads(path.read_text()) if path.exists() else []
+    return found
 
 
-def told(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The cheapest within 1 % of the dense gain, and how many times fewer bytes.
+def write(path: Path, rows: list[dict[str, Any]]) -> None:
+    """One row a line."""
+    text = ",\n".join(json.dumps(row) for row in rows)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_suffix(".part")
+    fresh.write_text(f"[\n{text}\n]\n")
+    fresh.replace(path)
 
-    Fewer than plain LoRA FedAvg takes: all factors as float32, both ways.
-    """
-    dense = rows[0]
-    fit = [row for row in rows if row["gain"] >= (1 - WITHIN) * dense["gain"]]
-    best = min(fit, key=lambda row: row["bytes"])
-    return {"dense": dense, "best": best, "times": dense["plain"] / best["bytes"]}
+
+def lacking(rows: list[dict[str, Any]], *, few: bool) -> list[Cell]:
+    """The grid's cells that have no result."""
+    done = [{name: row.get(name) for name in Cell("").key} for row in rows]
+    grid = FEW if few else tuple(dict.fromkeys(cells()))
+    return [cell for cell in grid if cell.key not in done]
 
 
 def main() -> int:
-    """Run the grid, print, plot."""
+    """Run what was asked for, print, plot."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--full", action="store_true")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--workers", type=int, default=1)
-    parser.add_argument("--rounds", type=int, default=0, help="the preset's")
-    parser.add_argument("--optimizer", default="adamw", choices=["adamw", "sgd"])
-    parser.add_argument("--out", type=Path, default=Path("build/wire"))
+    parser.add_argument("--cells", type=int, default=0, help="run so many more")
+    parser.add_argument("--few", action="store_true", help="of the reduced grid")
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("--image", type=Path, default=IMAGE)
     given = parser.parse_args()
-    sets = ["eval.local=false", f"train.optimizer={given.optimizer}"]
-    sets += ["train.learning_rate=0.3"] if given.optimizer == "sgd" else []
-    sets += [f"run.rounds={given.rounds}"] if given.rounds else []
-    sets += [] if given.full else ["data.test_examples=1000"]
-    sets.append("eval.every=1000")
-    given.out.mkdir(parents=True, exist_ok=True)
-    rows: list[dict[str, Any]] = []
-    for cell in grid(full=given.full):
-        found = []
-        for seed in given.seeds:
-            with tempfile.TemporaryDirectory() as name:
-                seeded = [*sets, f"run.seed={seed}"]
-                found.append(run(cell, seeded, Path(name) / "run", given.workers))
-        rows.append(found[0] | {"gain": sum(r["gain"] for r in found) / len(found)})
-        print(json.dumps(rows[-1]), flush=True)
-        (given.out / f"quality-{given.optimizer}.json").write_text(json.dumps(rows))
-    _print(rows)
-    _plot(rows, given.out / f"quality-{given.optimizer}.svg")
+    todo = lacking(read(given.results), few=given.few)
+    for cell in todo[: given.cells]:
+        with tempfile.TemporaryDirectory() as name:
+            row = run(cell, Path(name) / "run")
+        print(json.dumps(row), flush=True)
+        write(given.results, [*read(given.results), row])
+    rows = read(given.results)
+    print(f"{len(rows)} federations; {max(0, len(todo) - given.cells)} are left to run")
+    if not rows:
+        return 0
+    show(rows)
+    plot(rows, given.image)
     return 0
-
-
-def _print(rows: Sequence[dict[str, Any]]) -> None:
-    best = front(rows)
-    table = Table(*rows[0], "front", title="quality against bytes")
-    for row in sorted(rows, key=lambda one: one["bytes"]):
-        cells = [f"{v:.4f}" if isinstance(v, float) else str(v) for v in row.values()]
-        table.add_row(*cells, "*" if row in best else "")
-    Console(width=160).print(table)
-    found = told(rows)
-    print(
-        f"cheapest within {WITHIN:.0%} of the dense gain: {found['times']:.1f} times "
-        f"fewer bytes both ways (goal {GOAL:.0f}): {found['best']}"
-    )
-
-
-def _plot(rows: Sequence[dict[str, Any]], path: Path) -> None:
-    import matplotlib as mpl
-
-    mpl.use("svg")
-    from matplotlib import pyplot as plt
-
-    figure, axes = plt.subplots()
-    axes.semilogx([r["bytes"] for r in rows], [r["gain"] for r in rows], "o")
-    best = sorted(front(rows), key=lambda one: one["bytes"])
-    axes.semilogx([r["bytes"] for r in best], [r["gain"] for r in best], "-")
-    axes.set(xlabel="bytes both ways", ylabel="gain in accuracy")
-    figure.savefig(path)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,8 @@
 5. Energy a bit on trained changes (AdamW, SGD), and what "auto" chooses.
 6. NVIDIA FLARE's message table and FlowerTune's communication cost, same shapes.
 
-Writes wire.json and two plots to ``--out``. Exits with 1 where a bound does not hold.
+``--only positions costs`` measures these parts alone. Writes wire.json and two plots
+to ``--out``. Exits with 1 where a bound does not hold.
 """
 
 import argparse
@@ -15,7 +16,7 @@ import json
 import sys
 import time
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,7 @@ from fedelta.server.inspection import floor
 
 DENSITIES = (0.003, 0.01, 0.03, 0.05, 0.1, 0.15, 0.2, 0.3)
 OVER, TIMES = 1.03, {"fp8": 190, "int8": 190, "int4": 260, "sign256": 340}
+PARTS = ("positions", "smaller", "presets", "costs", "energies", "published")
 ENCODE_SECONDS, FOLD_NS, MEMBERS = 1.0, 6.0, 16
 
 
@@ -186,20 +188,36 @@ def energies(real: dict[str, TaskVector]) -> Rows:
     return rows
 
 
+def measured(parts: Sequence[str], *, quick: bool) -> dict[str, Any]:
+    """Some parts of the whole; clients train where one needs it."""
+    wanted = list(REAL)[:2] if quick else list(REAL)
+    needs = {"positions", "presets", "energies"} & set(parts)
+    real = {name: trained(*REAL[name]) for name in wanted if needs}
+    tasks: dict[str, Callable[[], Any]] = {
+        "positions": lambda: all_positions(real, 1 << (22 if quick else 25)),
+        "smaller": lambda: smaller(heavy(smollm2(3 if quick else 30))),
+        "presets": lambda: presets(real, quick=quick),
+        "costs": lambda: costs(quick=quick),
+        "energies": lambda: energies(real),
+        "published": published,
+    }
+    return {part: tasks[part]() for part in parts}
+
+
 def faults(found: dict[str, Any], *, quick: bool) -> list[str]:
     """What does not hold; a small machine that does other things has twice the time."""
     wrong = [
         f"positions at {row['density']:.3f} on {row['on']}: {row['over floor']:.4f}"
-        for row in found["positions"]
+        for row in found.get("positions", [])
         if row["over floor"] > (1.0 if row["on"].startswith("full") else OVER)
         and not row["on"].startswith("LoRA")  # a few hundred places: told, not judged
     ]
     wrong += [
         f"1 % with {row['values']}: {row['times']:.0f} times, {row['goal']} wanted"
-        for row in found["smaller"]
+        for row in found.get("smaller", [])
         if row["times"] < row.get("goal", 0)
     ]
-    for name, value in found["costs"].items():
+    for name, value in found.get("costs", {}).items():
         bound = {"encode": ENCODE_SECONDS, "fedavg": FOLD_NS, "ties(d": FOLD_NS}
         if value > (1 + quick) * bound.get(name[:6], float("inf")):
             wrong.append(f"{name}: {value:.2f}")
@@ -211,20 +229,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--out", type=Path, default=Path("build/wire"))
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS))
     given = parser.parse_args()
-    wanted = list(REAL)[:2] if given.quick else list(REAL)
-    real = {name: trained(*REAL[name]) for name in wanted}
-    found: dict[str, Any] = {
-        "positions": all_positions(real, 1 << (22 if given.quick else 25)),
-        "smaller": smaller(heavy(smollm2(3 if given.quick else 30))),
-        "presets": presets(real, quick=given.quick),
-        "costs": costs(quick=given.quick),
-        "energies": energies(real),
-        "published": published(),
-    }
+    found = measured(given.only, quick=given.quick)
     given.out.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(found, indent=1, default=float)
-    (given.out / "wire.json").write_text(text + "\n")
+    kept = given.out / "wire.json"
+    known = json.loads(kept.read_text()) if kept.exists() else {}
+    text = json.dumps(known | found, indent=1, default=float)
+    kept.write_text(text + "\n")
     show(found)
     plot(found, given.out)
     wrong = faults(found, quick=given.quick)

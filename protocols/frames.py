@@ -1,5 +1,7 @@
 """zstd frames: level 1 to write, and never more than was announced to read."""
 
+import threading
+
 import numpy as np
 import numpy.typing as npt
 import zstandard
@@ -57,8 +59,7 @@ def inflated(frame: Bytes, size: int, lacks: Reason) -> bytes:
             refuse(Reason.INFLATED_SIZE, f"declares {declared}, not {size}")
         if declared != size:
             refuse(lacks, f"declares {declared}, not {size}")
-        reader = zstandard.ZstdDecompressor()
-        content: bytes = reader.decompress(
+        content: bytes = _reader().decompress(
             frame.data, max_output_size=size, allow_extra_data=False
         )
     except zstandard.ZstdError as error:
@@ -66,3 +67,14 @@ def inflated(frame: Bytes, size: int, lacks: Reason) -> bytes:
     if len(content) != size:
         refuse(Reason.BAD_STREAM, "not what the frame declared")
     return content
+
+
+_HELD = threading.local()
+
+
+def _reader() -> zstandard.ZstdDecompressor:
+    """One decompressor a thread: making one takes as long as 20 kB take."""
+    found: zstandard.ZstdDecompressor | None = getattr(_HELD, "reader", None)
+    if found is None:
+        found = _HELD.reader = zstandard.ZstdDecompressor()
+    return found

@@ -1,0 +1,134 @@
+"""The federations that `quality.py` compares: formats, recipes, optimisers."""
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+SGD_RATE = 0.3
+"""What SGD learns at on the encoder preset; AdamW at the preset's own rate."""
+TEXTS = 1000
+"""How many test texts a federation is judged on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One federation of the grid: what differs from the encoder preset.
+
+    Attributes:
+        up, down: wire formats, or "budget=6kB".
+        rank_down: rank of merged updates; 0: the preset's.
+        feedback: whether what formats take away is sent later.
+        recipe: the merge.
+        space: what is merged.
+        optimizer: the clients'.
+        seed: of everything random.
+    """
+
+    up: str
+    down: str = "fp16"
+    rank_down: int = 0
+    feedback: bool = True
+    recipe: str = "fedavg()"
+    space: str = "product"
+    optimizer: str = "adamw"
+    seed: int = 0
+
+    @property
+    def key(self) -> dict[str, Any]:
+        """What a result is found by."""
+        return asdict(self)
+
+    @property
+    def sets(self) -> list[str]:
+        """As settings of a run."""
+        found = [
+            *_format("up", self.up),
+            *_format("down", self.down),
+            f"lora.rank_down={self.rank_down}",
+            f"lora.space={self.space}",
+            f"wire.feedback={str(self.feedback).lower()}",
+            f"merge.recipe={self.recipe}",
+            f"run.seed={self.seed}",
+            f"train.optimizer={self.optimizer}",
+            f"data.test_examples={TEXTS}",
+            "eval.local=false",
+            "eval.every=1000",
+        ]
+        rate = [f"train.learning_rate={SGD_RATE}"]
+        return found + (rate if self.optimizer == "sgd" else [])
+
+
+def _format(way: str, text: str) -> list[str]:
+    if text.startswith("budget="):
+        return [f"wire.{way}=auto", f"wire.{way}_bytes={text.removeprefix('budget=')}"]
+    return [f"wire.{way}={text}"]
+
+
+DENSE = Cell("fp32", "fp32")
+PRESET = "sparse(density=0.4, values='sign256')"
+SIGNS = "masked(density={}, values='sign256')"
+
+DOWNS = (
+    ("fp16", 0),
+    ("sign256", 8),
+    ("int4", 8),
+    ("int4", 0),
+    ("sign256", 0),
+    ("fp8", 8),
+    ("fp8", 0),
+    ("sparse(density=0.2, values='sign256')", 8),
+    (SIGNS.format(0.25), 8),
+)
+"""Formats of the way down, and the update's rank."""
+UPS = (
+    "sign256",
+    "sparse(density=0.05)",
+    "sparse(density=0.2)",
+    "sparse(density=0.05, values='sign256')",
+    "sparse(density=0.2, values='int4')",
+    "masked(density=0.25, values='sign256')",
+    "dare(density=0.25, values='fp8')",
+    "budget=11kB",
+    "budget=3kB",
+    "int4",
+    "sparse(density=0.01)",
+)
+"""Formats of the way up, from a third of a bit to four bits an element."""
+FROZEN = (
+    ("fp32", "fp32"),
+    ("sign256", "sign256"),
+    (SIGNS.format(0.5), SIGNS.format(0.5)),
+    (SIGNS.format(0.25), SIGNS.format(0.25)),
+    (PRESET, "sign256"),
+    (SIGNS.format(0.125), SIGNS.format(0.25)),
+)
+"""Formats both ways where A is drawn and never trained: half the elements."""
+RECIPES = ("ties(density=0.2)", "ties(density=0.5)", "dare(density=0.5)")
+
+
+def cells() -> Iterator[Cell]:
+    """All of them, what tells most first."""
+    yield DENSE
+    yield from (Cell(PRESET, down, rank) for down, rank in DOWNS[:3])
+    yield from (Cell(up, down, space="frozen-a") for up, down in FROZEN[:4])
+    yield from (Cell(PRESET, down, rank) for down, rank in DOWNS[3:])
+    for optimizer in ("adamw", "sgd"):
+        yield Cell("fp32", optimizer=optimizer)
+        yield from (Cell(up, optimizer=optimizer) for up in UPS[:4])
+    yield from (Cell(up, down, space="frozen-a") for up, down in FROZEN[4:])
+    yield from (Cell(PRESET, "fp16", recipe=recipe) for recipe in RECIPES)
+    for optimizer in ("adamw", "sgd"):
+        few = (PRESET, *UPS[:4])
+        yield from (Cell(up, feedback=False, optimizer=optimizer) for up in few)
+        yield from (Cell(up, optimizer=optimizer) for up in UPS[4:])
+    yield from (replace(cell, seed=1) for cell in FEW)
+
+
+FEW = (
+    DENSE,
+    Cell(PRESET),
+    Cell(PRESET, "sign256", 8),
+    Cell("sign256", "sign256", space="frozen-a"),
+    Cell(SIGNS.format(0.25), SIGNS.format(0.25), space="frozen-a"),
+)
+"""The reduced form, a quarter of an hour."""
