@@ -8,6 +8,7 @@ out, and the words beside it are what `fedelta init` and an error message say.
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from .gates import Gate
 from .protections import Privacy
 from .sources import Client, Data, Model
 
@@ -16,6 +17,7 @@ __all__ = [
     "Config",
     "Data",
     "Eval",
+    "Gate",
     "Journal",
     "Lora",
     "Merge",
@@ -222,6 +224,22 @@ class Journal:
 
 
 @dataclass(frozen=True, slots=True)
+class Plan:
+    """[plan]: what `fedelta plan` reckons with; a run itself never reads it.
+
+    Attributes:
+        line_up: a client's line to the server, bits a second, such as "10Mbit".
+        line_down: its line from the server.
+        gflops: what a client's machine computes, 10^9 operations a second; 0: what
+            one thread of this one does.
+    """
+
+    line_up: str = "10Mbit"
+    line_down: str = "50Mbit"
+    gflops: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """A whole run."""
 
@@ -236,6 +254,8 @@ class Config:
     round: Round = field(default_factory=Round)
     eval: Eval = field(default_factory=Eval)
     journal: Journal = field(default_factory=Journal)
+    gate: Gate = field(default_factory=Gate)
+    plan: Plan = field(default_factory=Plan)
     privacy: Privacy = field(default_factory=Privacy)
 
     def of(self, client: str) -> "Config":

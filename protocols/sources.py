@@ -53,6 +53,7 @@ class Data:
         validation: the share of its examples that each client keeps for validation.
         regions: how many regions simulated clients are dealt to, in turn.
         labels: the classes, where only clients have the data; empty: those found.
+        hand_on: where no [[clients]] say it: whether task vectors may be handed on.
     """
 
     source: str = "icd10"
@@ -71,6 +72,7 @@ class Data:
     validation: float = 0.1
     regions: int = 1
     labels: tuple[str, ...] = ()
+    hand_on: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +87,10 @@ class Client:
         up_bytes: its own uplink budget a round, as `wire.up_bytes`; 0: the run's.
         rank: its own LoRA rank; 0: the run's.
         alpha: its own LoRA alpha; 0: the run's.
+        line_up: its own line to the server, as `plan.line_up`; empty: the plan's.
+        line_down: its own line from the server; empty: the plan's.
+        gflops: what its own machine computes a second; 0: the plan's.
+        hand_on: its task vectors may leave the server, by `fedelta export`.
     """
 
     name: str
@@ -94,3 +100,7 @@ class Client:
     up_bytes: str | int = 0
     rank: int = 0
     alpha: float = 0.0
+    line_up: str = ""
+    line_down: str = ""
+    gflops: float = 0.0
+    hand_on: bool = False

@@ -18,7 +18,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 from pydantic import TypeAdapter, ValidationError
 
 from ..protocols.errors import ConfigError
-from ..protocols.settings import Config
+from ..protocols.settings import Config, Gate
 from . import checks, defaults
 
 DEFAULT_PRESET = "icd10"
@@ -118,7 +118,7 @@ def config_from_json(text: str) -> Config:
 
 
 def run_id(config: Config) -> str:
-    """16 hex digits that name a run: its settings but name, folder and engine.
+    """16 hex digits that name a run: its settings but what changes no model.
 
     Example:
         >>> from dataclasses import replace
@@ -129,6 +129,12 @@ def run_id(config: Config) -> str:
     tables = asdict(config)
     for key in ("name", "out", "engine", "tensorboard", "export"):
         del tables["run"][key]
+    del tables["plan"], tables["data"]["hand_on"]
+    for client in tables["clients"]:
+        for key in ("line_up", "line_down", "gflops", "hand_on"):
+            del client[key]
+    if config.gate == Gate():
+        del tables["gate"]
     text = json.dumps(tables, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

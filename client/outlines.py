@@ -1,0 +1,255 @@
+"""A run's model as shapes alone: no weight is read, none is held.
+
+What a reply and an update will look like, what a training step keeps in memory and how
+much it computes follow from the model's own code, run on tensors without content.
+"""
+
+import weakref
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from ..protocols.errors import ConfigError
+from ..protocols.settings import Config, Model
+from ..protocols.vectors import Layout
+from . import layouts, loading
+
+if TYPE_CHECKING:
+    import torch
+
+CAUSAL = "causal-lm"
+_HEAD = "classifier.weight"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What some rows take.
+
+    Attributes:
+        peak: bytes that are held at most beside the weights.
+        flops: floating-point operations.
+    """
+
+    peak: int
+    flops: int
+
+
+@dataclass(frozen=True, slots=True)
+class Outline:
+    """A model without content.
+
+    Attributes:
+        config: the run's.
+        body: its modules, on tensors without content.
+        classes: how many classes or domains there are.
+        targets: [out, in] of the layers that adapters go into, by name.
+        dense: shapes of what is trained whole.
+        mode: in which tensors have no content.
+    """
+
+    config: Config
+    body: "torch.nn.Module"
+    classes: int
+    targets: Mapping[str, tuple[int, int]]
+    dense: Mapping[str, tuple[int, ...]]
+    mode: Any = field(repr=False)
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers the body has."""
+        return sum(one.numel() for one in self.body.parameters())
+
+    @property
+    def touched(self) -> int:
+        """How many numbers updates change: each has a float32 master."""
+        whole = Layout.of(self.dense).size
+        return whole + sum(wide * deep for wide, deep in self.targets.values())
+
+    def trained(self, config: Config) -> int:
+        """How many numbers a client trains."""
+        pairs = sum(wide + deep for wide, deep in self.targets.values())
+        return Layout.of(self.dense).size + config.lora.rank * pairs
+
+    def reply(self, config: Config) -> Layout:
+        """The tensors of a reply."""
+        return layouts.reply(self.body, self.targets, self.dense, config)
+
+    def update(self) -> Layout:
+        """The tensors of a merged update."""
+        lora, highest = self.config.lora, self.config.highest_rank
+        return layouts.update(self.targets, self.dense, lora, highest)
+
+    def training(self, rows: int, tokens: int) -> Step:
+        """Forward and back over rows of so many tokens, with adapters."""
+        return self._step(rows, tokens, train=True)
+
+    def judging(self, rows: int, tokens: int) -> Step:
+        """Forward alone."""
+        return self._step(rows, tokens, train=False)
+
+    def _step(self, rows: int, tokens: int, *, train: bool) -> Step:
+        import torch
+        from torch.utils.flop_counter import FlopCounterMode
+
+        held = [*self.body.parameters(), *self.body.buffers()]
+        bfloat16 = self.config.model.dtype == "bfloat16"
+        counter = FlopCounterMode(display=False)
+        with self.mode, torch.set_grad_enabled(train), _adapted(self, train) as more:
+            tally = _tally([*held, *more])
+            low = torch.autocast("cpu", torch.bfloat16, enabled=bfloat16)
+            with counter, tally:
+                with low:
+                    loss = self._loss(rows, tokens)
+                if train:
+                    torch.autograd.backward(loss)
+        return Step(tally.peak, int(counter.get_total_flops()))
+
+    def _loss(self, rows: int, tokens: int) -> "torch.Tensor":
+        import torch
+        from torch.nn import functional
+
+        ids = torch.zeros((rows, tokens), dtype=torch.long)
+        body: Any = self.body
+        if self.config.model.task == CAUSAL:
+            scores = body(input_ids=ids, use_cache=False).logits
+            scores = scores.reshape(rows * tokens, -1)
+            wanted = torch.zeros(rows * tokens, dtype=torch.long)
+            return functional.cross_entropy(scores.float(), wanted, reduction="sum")
+        found = body(input_ids=ids, attention_mask=torch.ones_like(ids))
+        if "logits" in found:
+            return found.logits.float().sum()  # type: ignore[no-any-return]
+        return found.last_hidden_state.mean(1).sum()  # type: ignore[no-any-return]
+
+
+def outline(config: Config, classes: int) -> Outline:
+    """The outline of a run's model.
+
+    Args:
+        config: the run's.
+        classes: how many classes or domains it has.
+
+    Raises:
+        ConfigError: the model's description cannot be read, or has no layer that fits
+            the targets.
+    """
+    import torch
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    mode = FakeTensorMode()
+    body = _built(config.model, classes, mode)
+    full = config.train.mode == "full"
+    dense: dict[str, tuple[int, ...]] = {}
+    if config.model.task != CAUSAL and config.model.head == "linear":
+        inside = f"{body.base_model_prefix}."
+        named = body.named_parameters()
+        dense = {n: tuple(p.shape) for n, p in named if not n.startswith(inside)}
+    elif config.model.task != CAUSAL:
+        wide: Any = getattr(body.config, "hidden_size", 0)
+        dense = {_HEAD: (classes, int(wide))}
+    if full:
+        dense |= {name: tuple(one.shape) for name, one in body.named_parameters()}
+    targets = {} if full else layouts.targets(body, config.lora)
+    if config.model.dtype == "bfloat16":
+        with mode, torch.no_grad():
+            for name, one in body.named_parameters():
+                if name not in dense:
+                    one.data = one.data.to(torch.bfloat16)
+    return Outline(config, body, classes, targets, dense, mode)
+
+
+def _built(model: Model, classes: int, mode: Any) -> Any:
+    import transformers
+
+    where = loading.place(model)
+    family: Any = transformers.AutoModel
+    options: dict[str, Any] = {}
+    if model.task == CAUSAL:
+        family = transformers.AutoModelForCausalLM
+    elif model.head == "linear":
+        family = transformers.AutoModelForSequenceClassification
+        options = {"num_labels": classes}
+    try:
+        with loading.quiet():
+            described = transformers.AutoConfig.from_pretrained(where, **options)
+            with mode:
+                body = family.from_config(described)
+    except Exception as error:
+        raise ConfigError(
+            f"model.id = {model.id!r}: its description cannot be read "
+            f"({type(error).__name__}: {error})"
+        ) from error
+    return body.eval().requires_grad_(False)  # noqa: FBT003
+
+
+@contextmanager
+def _adapted(outline: Outline, train: bool) -> Iterator[Sequence["torch.Tensor"]]:  # noqa: FBT001
+    """Factors beside the targets, or every weight trainable; taken off afterwards."""
+    import torch
+    from torch.nn import functional
+
+    body, rank = outline.body, outline.config.highest_rank
+    if outline.config.train.mode == "full":
+        body.requires_grad_(train)
+        yield ()
+        body.requires_grad_(False)  # noqa: FBT003
+        for one in body.parameters():
+            one.grad = None
+        return
+    made: list[Any] = []
+    handles = []
+    for name, (wide, deep) in outline.targets.items() if train else ():
+        a = torch.zeros((rank, deep), requires_grad=True)
+        b = torch.zeros((wide, rank), requires_grad=True)
+        made += [a, b]
+
+        def added(_: Any, inputs: Any, out: Any, a: Any = a, b: Any = b) -> Any:
+            low = functional.linear(inputs[0].float(), a)
+            return out + functional.linear(low, b).to(out.dtype)
+
+        handles.append(body.get_submodule(name).register_forward_hook(added))
+    try:
+        yield made
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _tally(held: "Sequence[torch.Tensor]") -> Any:
+    """A mode that counts the bytes that are alive, beside what is held anyway."""
+    import torch
+    from torch.utils._python_dispatch import TorchDispatchMode
+    from torch.utils._pytree import tree_leaves
+
+    class Tally(TorchDispatchMode):  # type: ignore[no-untyped-call]
+        def __init__(self) -> None:
+            super().__init__()  # type: ignore[no-untyped-call]
+            self.live = self.peak = 0
+            self.seen: dict[int, Any] = {
+                one.untyped_storage()._cdata: None  # noqa: SLF001
+                for one in held
+            }
+
+        def __torch_dispatch__(
+            self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+        ) -> Any:
+            out = func(*args, **(kwargs or {}))
+            for one in tree_leaves(out):
+                if isinstance(one, torch.Tensor):
+                    self.see(one.untyped_storage())
+            return out
+
+        def see(self, storage: Any) -> None:
+            key, size = storage._cdata, storage.nbytes()  # noqa: SLF001
+            if key in self.seen:
+                return
+            self.live += size
+            self.peak = max(self.peak, self.live)
+
+            def gone(_: Any) -> None:
+                self.live -= size
+                self.seen.pop(key, None)
+
+            self.seen[key] = weakref.ref(storage, gone)
+
+    return Tally()
