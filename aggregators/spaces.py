@@ -168,7 +168,7 @@ def _linear(work: Work, ordered: Sequence[Arrival], rank: int, carry: Carry) -> 
             bs.append(carry[f"{weight}|b"].astype(np.float64))
             as_.append(carry[f"{weight}|a"].astype(np.float64))
         reduced[weight] = factors.stacked(bs, as_, rank)
-    return _brought_down(update, reduced, rank)
+    return brought_down(update, reduced, rank)
 
 
 def _stacked(
@@ -236,12 +236,13 @@ def _elementwise(
     for name in sorted(_carried(carry) - shapes.keys()):
         seed = work.key.seed("projection", name)
         reduced[name] = factors.projected(carry[f"{name}|dense"], rank, seed)
-    return _brought_down(update, reduced, rank)
+    return brought_down(update, reduced, rank)
 
 
-def _brought_down(
+def brought_down(
     update: dict[str, Floats], reduced: Mapping[str, Reduced], rank: int
 ) -> Merged:
+    """A merge whose products were brought down to a rank, with what was cut off."""
     carry: dict[str, npt.NDArray[Any]] = {}
     worst = cut = norm = 0.0
     for weight, one in reduced.items():

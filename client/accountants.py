@@ -1,0 +1,122 @@
+"""What a sequence of noisy releases adds up to: epsilon at a delta.
+
+By the privacy loss distributions of `dp-accounting
+<https://pypi.org/project/dp-accounting/>`_ (the extra ``privacy``), whose numbers are
+upper bounds. Adjacency is add or remove one: one client, or one record, more or less.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Any
+
+from ..protocols.errors import ConfigError
+
+_ROUNDS_TRIED = 60
+_FINE = 1e-4
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Gaussian noise on sums over a sample.
+
+    Attributes:
+        multiplier: the noise's deviation over the sensitivity, above 0.
+        rate: the chance of each client or record to be in the sample, for each on its
+            own; 1: all are.
+        times: how often, with fresh noise and a fresh sample.
+    """
+
+    multiplier: float
+    rate: float = 1.0
+    times: int = 1
+
+
+def needed() -> None:
+    """See that the accountant is installed.
+
+    Raises:
+        ConfigError: it is not.
+    """
+    if find_spec("dp_accounting") is None:
+        raise ConfigError(
+            'privacy.mode needs the accountant: pip install "fedelta[privacy]"'
+        )
+
+
+def epsilon(events: Iterable[Event], delta: float) -> float:
+    """The least epsilon that is known to hold; infinite where none is.
+
+    Source: Koskela et al., `Computing Tight Differential Privacy Guarantees Using FFT
+    <https://arxiv.org/abs/1906.03049>`_, 2020; Doroshenko et al., `Connect the Dots
+    <https://arxiv.org/abs/2207.04380>`_, 2022.
+
+    Raises:
+        ConfigError: the accountant is not installed.
+    """
+    counted: Counter[tuple[float, float]] = Counter()
+    for one in events:
+        counted[one.multiplier, one.rate] += one.times
+    if not counted:
+        return 0.0
+    if any(multiplier <= 0 for multiplier, _ in counted):
+        return math.inf
+    needed()
+    from dp_accounting import NeighboringRelation
+    from dp_accounting.pld import PLDAccountant
+
+    accountant = PLDAccountant(NeighboringRelation.ADD_OR_REMOVE_ONE)
+    for (multiplier, rate), times in sorted(counted.items()):
+        accountant.compose(_event(multiplier, rate), times)
+    return float(accountant.get_epsilon(delta))
+
+
+def multiplier(budget: float, delta: float, rate: float, times: int) -> float:
+    """The least noise multiplier, to 10^-4 of itself, whose releases keep a budget.
+
+    Args:
+        budget: epsilon, above 0.
+        delta: the chance that is left.
+        rate: of the sample.
+        times: how many releases.
+
+    Raises:
+        ConfigError: no multiplier up to 10^4 keeps it.
+    """
+    high = 1.0
+    while epsilon([Event(high, rate, times)], delta) > budget:
+        high *= 2.0
+        if high > 1 / _FINE:
+            raise ConfigError(f"no noise keeps epsilon {budget:g} at delta {delta:g}")
+    low = high / 2.0 if high > 1 else 0.0
+    for _ in range(_ROUNDS_TRIED):
+        if high - low <= _FINE * high:
+            break
+        middle = 0.5 * (low + high)
+        if middle < 0.1 or epsilon([Event(middle, rate, times)], delta) > budget:  # noqa: PLR2004
+            low = middle
+        else:
+            high = middle
+    return high
+
+
+def most(event: Event, budget: float, delta: float, rounds: int) -> int:
+    """How many of some planned rounds keep a budget, each with one such event."""
+    low, high = 0, rounds
+    while low < high:
+        middle = (low + high + 1) // 2
+        spent = [Event(event.multiplier, event.rate, event.times * middle)]
+        if epsilon(spent, delta) <= budget:
+            low = middle
+        else:
+            high = middle - 1
+    return low
+
+
+def _event(multiplier: float, rate: float) -> Any:
+    from dp_accounting import dp_event
+
+    gaussian = dp_event.GaussianDpEvent(multiplier)
+    return gaussian if rate >= 1 else dp_event.PoissonSampledDpEvent(rate, gaussian)
