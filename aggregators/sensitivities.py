@@ -64,7 +64,7 @@ def check(recipe: Recipe, counts: float = 0.0) -> None:
         >>> from fedelta.aggregators.recipes import recipe
         >>> check(recipe("median"))
         Traceback (most recent call last):
-        fedelta.protocols.errors.ConfigError: median(gain=1.0) has no bound on what one \
+        fedelta.protocols.errors.ConfigError: median(gain=1.0) has no bound on what a \
 client does to it: take fedavg() or ties()
     """
     take = "take fedavg() or ties()"
@@ -75,7 +75,7 @@ client does to it: take fedavg() or ties()
         )
     if recipe.outer is not None or recipe.reducer.cohort is not None:
         raise ConfigError(
-            f"{recipe.text} has no bound on what one client does to it: {take}"
+            f"{recipe.text} has no bound on what a client does to it: {take}"
         )
     loop = recipe.reducer.loop
     if recipe.after or loop not in (SUM, *AGREED):
