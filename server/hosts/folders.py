@@ -35,9 +35,13 @@ class Inside:
 
     Attributes:
         superlink_port: Flower's control, runtime and node API, on 127.0.0.1 alone.
+        metrics_port: /metrics for Prometheus; 0: none.
+        metrics_listen: the address for that; it asks nobody who they are.
     """
 
     superlink_port: int = 9391
+    metrics_port: int = 9445
+    metrics_listen: str = "127.0.0.1"
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,7 @@ class Ports:
     nodes: int = 9443
     status: int = 9444
     superlink: int = 9391
+    metrics: int = 9445
 
 
 def create(root: Path, name: str, names: Sequence[str], ports: Ports) -> HostFolder:
@@ -55,6 +56,7 @@ def create(root: Path, name: str, names: Sequence[str], ports: Ports) -> HostFol
         port=str(ports.nodes),
         status_port=str(ports.status),
         superlink_port=str(ports.superlink),
+        metrics_port=str(ports.metrics),
     )
     certificates.create_authority(folder.keys / "ca.key", folder.authority, name)
     certificates.issue_server(folder.keys, names)

@@ -13,6 +13,7 @@ from typing import Any
 from ...protocols import digests
 from ...protocols.errors import ConfigError
 from ...protocols.status import status_pb2 as messages
+from ..holders import holder
 from ..records import Line
 
 OWN = frozenset({"contribution", "enrolment", "local", "failure"})
@@ -78,8 +79,8 @@ def visible(line: Mapping[str, Any], caller: str | None) -> bool:
     """
     if caller is None:
         return True
-    if line["kind"] in INNER:
-        return False
+    if line["kind"] in INNER or "epsilon" in line.get("merge", ()):
+        return False  # how many took part is told without noise
     return line["kind"] not in OWN or line.get("client") == caller
 
 
@@ -94,7 +95,7 @@ def describe(run: RunFolder) -> Any:
         run=str(begun.get("run", "")),
         round=last,
         rounds=int(begun.get("rounds", 0)),
-        state="finished" if done else "running" if held(run.path) else "stopped",
+        state="finished" if done else "running" if holder(run.path) else "stopped",
         model_digest=_newest(lines),
     )
 
@@ -159,16 +160,6 @@ def whole_lines(path: Path) -> list[str]:
     except FileNotFoundError:
         return []
     return data[: data.rfind(b"\n") + 1].decode("utf-8").splitlines()
-
-
-def held(folder: Path) -> bool:
-    """Whether a process works in a run's folder: asked of the kernel."""
-    try:
-        lock = (folder / "lock").stat()
-        locks = Path("/proc/locks").read_text("ascii").splitlines()
-    except OSError:
-        return False
-    return any(line.split()[5].endswith(f":{lock.st_ino}") for line in locks)
 
 
 def _newest(lines: list[Line]) -> str:

@@ -23,6 +23,7 @@ from ...protocols.status import status_pb2 as messages
 from ...protocols.status import wires
 from . import controls, ledgers, rosters
 from .callers import Callers
+from .exporters import exporting
 from .folders import HostFolder
 
 WORKERS, STREAMS = 32, 24
@@ -55,7 +56,7 @@ class Statuses:
         )
         reply.members.extend(
             messages.Member(name=name, state=state)
-            for name, state in self._members().items()
+            for name, state in self.members().items()
             if caller in (None, name)
         )
         if caller is None:
@@ -125,7 +126,8 @@ class Statuses:
             self.ending.wait(TICK)
             waited += TICK
 
-    def _members(self) -> dict[str, str]:
+    def members(self) -> dict[str, str]:
+        """Each institution's state by name; online or not where SuperLink answers."""
         states = {
             one.name: "revoked" if one.revoked else "admitted"
             for one in rosters.read(self._folder.roster)
@@ -190,9 +192,10 @@ def main(arguments: list[str]) -> None:
     folder = HostFolder.open(Path(arguments[0]))
     with stopping() as stop:
         server, service = serve(folder)
-        while not stop():
-            if not server.wait_for_termination(timeout=0.5):
-                return
+        with exporting(folder, service.members):
+            while not stop():
+                if not server.wait_for_termination(timeout=0.5):
+                    return
         service.ending.set()
         server.stop(grace=2).wait()
 

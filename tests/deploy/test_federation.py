@@ -1,86 +1,18 @@
 """A coordinator and two institutions over TLS on loopback: from keys to a model."""
 
-import base64
-import datetime as dt
 import json
-import os
-import signal
-import ssl
-from collections.abc import Iterator
-from dataclasses import dataclass
+import re
 from pathlib import Path
 
-import httpx
 import pytest
 
-from fedelta.client.joins import keys
-from fedelta.client.joins.folders import JoinFolder
-from fedelta.client.joins.runtimes import state_of
-from fedelta.server.hosts.folders import HostFolder
-from tests import tiny
-from tests.server.hosts.federations import (
-    CONFIG,
-    Processes,
-    host,
-    join,
-    left_behind,
-    run,
-    wait,
-)
+import fedelta
+from tests.deploy.conftest import NAMES, Federation
+from tests.server.hosts.federations import run, wait
+from tests.server.hosts.scrapes import asked
 
 pytestmark = [pytest.mark.slow, pytest.mark.needs_nginx]
-NAMES = ("hospital-a", "hospital-b")
-
-
-@dataclass
-class Federation:
-    """What the tests of this file share."""
-
-    host: HostFolder
-    members: dict[str, JoinFolder]
-    processes: Processes
-    config: Path
-    root: Path
-
-
-@pytest.fixture(scope="module")
-def federation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Federation]:
-    root = tmp_path_factory.mktemp("federation")
-    config = root / "run.toml"
-    test = tiny.data(root, 24, 4, "test.jsonl", 9)
-    model = tiny.model(root)
-    config.write_text(
-        CONFIG.format(model=json.dumps(str(model)), test=json.dumps(str(test)))
-    )
-    hosted = host(root / "host")
-    members = {
-        name: join(
-            hosted, root / name, name, str(tiny.data(root, 48, 4, f"{name}.jsonl", at))
-        )
-        for at, name in enumerate(NAMES)
-    }
-    with Processes(root / "out") as processes:
-        processes.start("host", "host", "up", str(hosted.root))
-        processes.until("host", "nodes may join")
-        for name, member in members.items():
-            processes.start(name, "join", "up", str(member.root))
-        yield Federation(hosted, members, processes, config, root)
-    assert not left_behind([hosted.root, *(one.root for one in members.values())])
-
-
-@pytest.fixture(scope="module")
-def finished(federation: Federation) -> Path:
-    """The folder of a run whose SuperLink was killed while it ran."""
-    words = [str(federation.config), "--dir", str(federation.host.root)]
-    federation.processes.start("run", "host", "run", *words)
-    out = federation.host.runs / "tiny"
-    record = out / "record.jsonl"
-    wait(lambda: record.exists() and '"round":0' in record.read_text(), "round 0", 240)
-    pid = state_of(federation.host.state / "up.json")["services"]["superlink"]["pid"]
-    os.kill(pid, signal.SIGKILL)
-    federation.processes.running["run"].wait(300)
-    assert (out / "summary.json").exists(), federation.processes.said("run")
-    return out
+DEPLOY = Path(fedelta.__file__).parent / "deploy"
 
 
 def test_checks_are_all_ticks(federation: Federation) -> None:
@@ -151,104 +83,23 @@ def test_nothing_of_a_bundle_is_unpacked_by_members(
         assert not (member.flower / "apps").exists()
 
 
-# The anonymous peer: everything that somebody without an admitted key may try.
-
-
-def peer(federation: Federation) -> httpx.Client:
-    trusted = ssl.create_default_context(cafile=str(federation.host.authority))
-    port = federation.host.settings.host.port
-    return httpx.Client(
-        base_url=f"https://127.0.0.1:{port}", verify=trusted, timeout=20
-    )
-
-
-def signed(private: Path, public: Path) -> dict[str, str]:
-    """Headers as a node of Flower's signs them."""
-    from flwr.supercore.primitives.asymmetric import sign_message
-
-    at = dt.datetime.now(dt.UTC).isoformat()
-    signature = sign_message(keys.read_private(private), at.encode())
-    return {
-        "content-type": "application/protobuf",
-        "flwr-public-key": base64.b64encode(
-            keys.public_pem(public.read_text())
-        ).decode(),
-        "flwr-timestamp": at,
-        "flwr-signature": base64.b64encode(signature).decode(),
+def test_the_dashboard_asks_for_nothing_that_is_not_there(
+    finished: Path, federation: Federation
+) -> None:
+    """While the run went on, and after it: every name of dashboard and alerts."""
+    told = asked(federation.host.settings.inside.metrics_port)
+    names = federation.scraped | told.keys()
+    wanted = {
+        name
+        for path in (DEPLOY / "grafana/fedelta.json", DEPLOY / "prometheus/alerts.yml")
+        for name in re.findall(r"\bfedelta_\w+", path.read_text())
     }
-
-
-@pytest.mark.parametrize(
-    "path",
-    [
-        "/v1/control/start-run",
-        "/v1/control/register-node",
-        "/v1/control/list-runs",
-        "/v1/runtime/acquire-task",
-        "/v1/runtime/responses",
-        "/v1/fleet/register-node",
-        "/v1/fleet/unregister-node",
-        "/v1/fleet/../control/start-run",
-        "/v1/fleet/%2e%2e/control/start-run",
-        "/docs",
-        "/openapi.json",
-        "/health",
-        "/",
-    ],
-)
-def test_a_stranger_finds_no_other_path(federation: Federation, path: str) -> None:
-    with peer(federation) as client:
-        said = client.post(path, headers={"content-type": "application/protobuf"})
-    assert said.status_code == 404
-
-
-def test_a_stranger_with_a_key_is_not_let_in(
-    federation: Federation, tmp_path: Path
-) -> None:
-    keys.create(tmp_path / "k", tmp_path / "k.pub", "stranger")
-    with peer(federation) as client:
-        said = client.post(
-            "/v1/fleet/activate-node",
-            headers=signed(tmp_path / "k", tmp_path / "k.pub"),
-        )
-    assert said.status_code == 403
-
-
-def test_knowing_a_members_public_key_is_not_enough(
-    federation: Federation, tmp_path: Path
-) -> None:
-    keys.create(tmp_path / "k", tmp_path / "k.pub", "stranger")
-    forged = signed(tmp_path / "k", federation.members["hospital-a"].public)
-    with peer(federation) as client:
-        said = client.post("/v1/fleet/activate-node", headers=forged)
-    assert said.status_code == 401
-
-
-def test_a_stranger_moves_no_memory(federation: Federation) -> None:
-    pid = state_of(federation.host.state / "up.json")["services"]["superlink"]["pid"]
-
-    def resident() -> int:
-        text = Path(f"/proc/{pid}/status").read_text()
-        return int(text.split("VmRSS:")[1].split()[0])
-
-    before = resident()
-    with peer(federation) as client:
-        for _ in range(20):
-            said = client.post("/v1/fleet/push-object", content=bytes(7 << 20))
-            assert said.status_code in {403, 429}
-        said = client.post("/v1/fleet/push-object", content=bytes(9 << 20))
-        assert said.status_code == 413
-    assert resident() - before < 8 << 10, "KiB"
-
-
-def test_flowers_own_port_listens_on_loopback_alone(federation: Federation) -> None:
-    port = f"{federation.host.settings.inside.superlink_port:04X}"
-    lines = Path("/proc/net/tcp").read_text().splitlines()[1:]
-    listening = [
-        line.split()[1] for line in lines if line.split()[3] == "0A" and port in line
-    ]
-    assert f"0100007F:{port}" in listening
-    assert f"00000000:{port}" not in listening
+    assert len(wanted) > 15
+    # nothing was refused here: tests/server/hosts/test_exporters.py has refusals
+    assert wanted - names == {"fedelta_refusals_total"}
+    assert told["fedelta_members"] == {("online",): 2}
+    assert told["fedelta_replies_total"]["tiny", "hospital-a", "accepted"] == 2
+    assert told["fedelta_process_restarts_total"]["superlink",] == 1
 
 
 def test_a_plan_outside_the_policy_is_refused_and_said(
@@ -272,19 +123,3 @@ def test_a_plan_outside_the_policy_is_refused_and_said(
     ]
     assert line["client"] == "hospital-a"
     assert "train.steps is 2, allowed is at most 1" in line["detail"]
-
-
-def test_the_revoked_are_out_at_once(finished: Path, federation: Federation) -> None:
-    member = federation.members["hospital-b"]
-    run("host", "revoke", "hospital-b", "--dir", str(federation.host.root))
-    headers = signed(member.private, member.public)
-
-    def out() -> bool:
-        with peer(federation) as client:
-            said = client.post("/v1/fleet/pull-messages", headers=headers)
-        return said.status_code == 403
-
-    wait(out, "the proxy has read its list again", 10)
-    done = run("join", "status", str(member.root), check=False)
-    assert done.returncode == 1
-    assert "not on the roster" in done.stderr

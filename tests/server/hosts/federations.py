@@ -54,7 +54,7 @@ def free_ports(count: int) -> list[int]:
 
 def host(root: Path) -> HostFolder:
     """A host's folder on free ports of loopback."""
-    return create(root, "test", ["127.0.0.1"], Ports(*free_ports(3)))
+    return create(root, "test", ["127.0.0.1"], Ports(*free_ports(4)))
 
 
 def join(hosted: HostFolder, root: Path, name: str, data: str = "") -> JoinFolder:
