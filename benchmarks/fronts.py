@@ -11,19 +11,31 @@ from rich.table import Table
 WITHIN, GOAL = 0.01, 100.0
 Rows = Sequence[dict[str, Any]]
 
-_SHOWN = ("up", "down", "rank_down", "feedback", "recipe", "space", "optimizer")
+_SHOWN = {
+    "up": "",
+    "down": "",
+    "rank_down": 0,
+    "feedback": True,
+    "recipe": "",
+    "space": "",
+    "optimizer": "",
+    "rank": 0,
+    "rate": 0.0,
+}
+"""What tells settings apart, and what they are where a row does not say."""
 
 
 def averaged(rows: Rows) -> list[dict[str, Any]]:
     """One row for all seeds of a setting."""
     groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     for row in rows:
-        groups.setdefault(tuple(row[name] for name in _SHOWN), []).append(row)
+        key = tuple(row.get(name, usual) for name, usual in _SHOWN.items())
+        groups.setdefault(key, []).append(row)
     found = []
-    for some in groups.values():
+    for key, some in groups.items():
         numbers = ("gain", "bytes", "bytes_up", "bytes_down", "energy", "plain")
         mean = {name: fmean(row[name] for row in some) for name in numbers}
-        shown = {name: some[0][name] for name in _SHOWN}
+        shown = dict(zip(_SHOWN, key, strict=True))
         found.append(shown | mean | {"seeds": len(some)})
     return found
 

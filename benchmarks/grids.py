@@ -22,6 +22,8 @@ class Cell:
         space: what is merged.
         optimizer: the clients'.
         seed: of everything random.
+        rank: of the adapters; 0: the preset's.
+        rate: learning rate; 0: the preset's.
     """
 
     up: str
@@ -32,6 +34,8 @@ class Cell:
     space: str = "product"
     optimizer: str = "adamw"
     seed: int = 0
+    rank: int = 0
+    rate: float = 0.0
 
     @property
     def key(self) -> dict[str, Any]:
@@ -54,8 +58,9 @@ class Cell:
             "eval.local=false",
             "eval.every=1000",
         ]
-        rate = [f"train.learning_rate={SGD_RATE}"]
-        return found + (rate if self.optimizer == "sgd" else [])
+        rate = self.rate or (SGD_RATE if self.optimizer == "sgd" else 0.0)
+        found += [f"train.learning_rate={rate}"] if rate else []
+        return found + ([f"lora.rank={self.rank}"] if self.rank else [])
 
 
 def _format(way: str, text: str) -> list[str]:
@@ -72,11 +77,12 @@ DOWNS = (
     ("fp16", 0),
     ("sign256", 8),
     ("int4", 8),
+    ("int4", 4),
+    ("int4", 2),
     ("int4", 0),
     ("sign256", 0),
     ("fp8", 8),
-    ("fp8", 0),
-    ("sparse(density=0.2, values='sign256')", 8),
+    ("sparse(density=0.3, values='int4')", 8),
     (SIGNS.format(0.25), 8),
 )
 """Formats of the way down, and the update's rank."""
@@ -84,39 +90,40 @@ UPS = (
     "sign256",
     "sparse(density=0.05)",
     "sparse(density=0.2)",
+    "int4",
     "sparse(density=0.05, values='sign256')",
-    "sparse(density=0.2, values='int4')",
     "masked(density=0.25, values='sign256')",
     "dare(density=0.25, values='fp8')",
     "budget=11kB",
     "budget=3kB",
-    "int4",
     "sparse(density=0.01)",
 )
 """Formats of the way up, from a third of a bit to four bits an element."""
-FROZEN = (
+BOTH = (
     ("fp32", "fp32"),
     ("sign256", "sign256"),
     (SIGNS.format(0.5), SIGNS.format(0.5)),
     (SIGNS.format(0.25), SIGNS.format(0.25)),
-    (PRESET, "sign256"),
-    (SIGNS.format(0.125), SIGNS.format(0.25)),
 )
 """Formats both ways where A is drawn and never trained: half the elements."""
 RECIPES = ("ties(density=0.2)", "ties(density=0.5)", "dare(density=0.5)")
+FROZEN = Cell("sign256", "sign256", space="frozen-a")
 
 
 def cells() -> Iterator[Cell]:
     """All of them, what tells most first."""
     yield DENSE
     yield from (Cell(PRESET, down, rank) for down, rank in DOWNS[:3])
-    yield from (Cell(up, down, space="frozen-a") for up, down in FROZEN[:4])
-    yield from (Cell(PRESET, down, rank) for down, rank in DOWNS[3:])
+    yield from (Cell(up, down, space="frozen-a") for up, down in BOTH)
+    yield from (Cell(PRESET, down, rank) for down, rank in DOWNS[3:5])
+    yield replace(FROZEN, rate=6e-3)
+    yield replace(FROZEN, rank=4)
+    yield replace(FROZEN, up="fp32", down="fp32", rate=6e-3)
     for optimizer in ("adamw", "sgd"):
         yield Cell("fp32", optimizer=optimizer)
         yield from (Cell(up, optimizer=optimizer) for up in UPS[:4])
-    yield from (Cell(up, down, space="frozen-a") for up, down in FROZEN[4:])
     yield from (Cell(PRESET, "fp16", recipe=recipe) for recipe in RECIPES)
+    yield from (Cell(PRESET, down, rank) for down, rank in DOWNS[5:])
     for optimizer in ("adamw", "sgd"):
         few = (PRESET, *UPS[:4])
         yield from (Cell(up, feedback=False, optimizer=optimizer) for up in few)
@@ -124,11 +131,5 @@ def cells() -> Iterator[Cell]:
     yield from (replace(cell, seed=1) for cell in FEW)
 
 
-FEW = (
-    DENSE,
-    Cell(PRESET),
-    Cell(PRESET, "sign256", 8),
-    Cell("sign256", "sign256", space="frozen-a"),
-    Cell(SIGNS.format(0.25), SIGNS.format(0.25), space="frozen-a"),
-)
-"""The reduced form, a quarter of an hour."""
+FEW = (DENSE, Cell(PRESET), Cell(PRESET, "int4", 4), FROZEN)
+"""The reduced form, a few minutes."""

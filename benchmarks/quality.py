@@ -73,7 +73,7 @@ def write(path: Path, rows: list[dict[str, Any]]) -> None:
 
 def lacking(rows: list[dict[str, Any]], *, few: bool) -> list[Cell]:
     """The grid's cells that have no result."""
-    done = [{name: row.get(name) for name in Cell("").key} for row in rows]
+    done = [{n: row.get(n, one) for n, one in Cell("").key.items()} for row in rows]
     grid = FEW if few else tuple(dict.fromkeys(cells()))
     return [cell for cell in grid if cell.key not in done]
 
