@@ -141,7 +141,19 @@ def _apart(work: Work, ordered: Sequence[Arrival]) -> Merged:
                 f"{ordered[0].name}: merge in space 'product'"
             )
     members = [_member(work, one, one.contribution) for one in ordered]
-    merged = work.merged(members)
+    return of_tensors(work.merged(members), pairs, start)
+
+
+def of_tensors(
+    merged: Contribution, pairs: Sequence[Pair], start: Mapping[str, Floats]
+) -> Merged:
+    """What a merge of every tensor by itself comes to, factors too.
+
+    Args:
+        merged: by tensor.
+        pairs: which of them are low-rank pairs.
+        start: what the factors' changes are counted from.
+    """
     update = {name: tensor(merged, name) for name in merged.layout.names}
     rank = 0
     for pair in pairs:

@@ -5,6 +5,7 @@ Each reply is judged, sealed and recorded as it comes, whatever the slow ones do
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from flwr.app import Message
@@ -16,6 +17,8 @@ from .admission import Admitted, Rules, admit
 from .engine import Receipt, receipt
 from .journal import Journal, Sealed
 from .records import Record
+from .regions.climbs import vouched
+from .regions.trees import voucher
 from .rosters import Member
 
 
@@ -28,6 +31,7 @@ class Arrivals:
         rules: what each client's reply is held to.
         journal: where accepted ones are sealed; those sealed before are taken over.
         record: where verdicts are told.
+        heads: by client, the region that may vouch for its reply.
 
     Attributes:
         accepted: sealed replies by client.
@@ -43,7 +47,9 @@ class Arrivals:
         rules: Mapping[str, Rules],
         journal: Journal,
         record: Record,
+        heads: Mapping[str, str] | None = None,
     ) -> None:
+        self._heads = dict(heads or {})
         self.number = number
         self.asked = {member.name: member for member in asked}
         self.rules = rules
@@ -94,12 +100,41 @@ class Arrivals:
         if name in self.accepted:
             self._refuse(name, Refusal(Reason.DUPLICATE), cost)
             return
+        if name in self._heads and (said := voucher(reply)) is not None:
+            self._vouch(name, said, cost)
+            return
         found = admit(reply, self.asked[name], self.rules[name])
         if isinstance(found, Refusal):
             self._refuse(name, found, cost)
             return
         note = _note(found, cost)
         self._keep(name, self._journal.seal(self.number, name, found.data, note))
+
+    def _vouch(self, name: str, said: Mapping[str, Any], cost: Receipt) -> None:
+        """Take a region's word for a reply that it keeps until it is added up."""
+        most, cap = self.asked[name].examples, self.rules[name].norm_cap
+        note = vouched(said, most, cap)
+        if isinstance(note, Refusal):
+            self._refuse(name, note, cost)
+            return
+        note |= {"region": self._heads[name], "bytes": cost.up, "down": cost.down}
+        note["seconds"] = round(cost.seconds, 3)
+        self._keep(name, Sealed(name, Path(), note))
+
+    def behind(self) -> dict[str, list[str]]:
+        """By region, the clients whose accepted replies it keeps."""
+        found: dict[str, list[str]] = {}
+        for name, sealed in sorted(self.accepted.items()):
+            if region := sealed.note.get("region"):
+                found.setdefault(str(region), []).append(name)
+        return found
+
+    def lose(self, names: Iterable[str]) -> None:
+        """Take back what was accepted: its region is gone."""
+        for name in sorted(names):
+            region = self.accepted.pop(name).note["region"]
+            gone = Refusal(Reason.TIMEOUT, f"region {region} was gone when it counted")
+            self._refuse(name, gone, Receipt(0))
 
     def _keep(self, name: str, sealed: Sealed) -> None:
         self.accepted[name] = sealed

@@ -252,12 +252,12 @@ class InProcessGrid(Grid):
             self.receipts[name] = Receipt(down, len(said), seconds)
             told = f"not a message: {type(error).__name__}"
             return Message(Error(ENGINE_ERROR, told), reply_to=asked.message)
-        spoofed = _bind(reply, asked.message)
+        spoofed = bind(reply, asked.message)
         self.receipts[name] = Receipt(down, len(said), seconds, spoofed)
         return reply
 
 
-def _bind(reply: Message, message: Message) -> bool:
+def bind(reply: Message, message: Message) -> bool:
     """Write into a reply whom we asked and for what; whether it said otherwise."""
     right = {
         "_src_node_id": message.metadata.dst_node_id,

@@ -14,6 +14,7 @@ import numpy as np
 
 from ..aggregators import compare, factors
 from ..aggregators.base import Key
+from ..aggregators.furthers import is_further
 from ..aggregators.outer import optimizer
 from ..aggregators.products import Read
 from ..aggregators.recipes import recipe
@@ -25,9 +26,10 @@ from ..protocols.errors import BoundsError, CheckpointError, RoundError
 from ..protocols.refusals import Refusal
 from ..protocols.settings import Lora
 from ..protocols.vectors import Floats, TaskVector
-from . import placements
+from . import placements, protections
 from .admission import Rules, judge
 from .arrivals import Arrivals
+from .regions.climbs import climb
 from .rosters import Member
 from .sessions import Session
 from .versions import Update
@@ -71,16 +73,24 @@ def rules_of(session: Session, client: str, number: int) -> Rules:
     return Rules(context, pairs, start, config.round.norm_cap, applied)
 
 
-def release(session: Session, arrivals: Arrivals) -> Release:
+def release(session: Session, arrivals: Arrivals, grid: Any = None) -> Release:
     """Merge a round's sealed replies; nothing of the session is changed.
+
+    Args:
+        session: the run.
+        arrivals: the round's replies.
+        grid: reaches the regions that keep some of them; None: none does.
 
     Raises:
         RoundError: the merged update is not one that could be folded.
     """
     with _opened(session, arrivals) as found:
-        merged = _merged(session, found, arrivals)
-        told = compare.compare(found)
-    wanted, states = _stepped(session, merged)
+        hidden = protections.guarded(session, found, arrivals)
+        merged = hidden.merged if hidden else _merged(session, found, arrivals, grid)
+        told = compare.compare(found) if found and not hidden else {}
+    wanted, states = _stepped(session, merged, _present(session, arrivals))
+    if hidden:
+        states[protections.STATE] = hidden.state
     update = pack(session, wanted, arrivals.number)
     _owed(states, wanted, update.tensors, session)
     return Release(update, states, merged.report, told)
@@ -96,7 +106,7 @@ def read_update(session: Session, version: int, digest: str) -> Update:
     found = decode(data, _context(session, version))
     if isinstance(found, Refusal):
         raise CheckpointError(f"update {version} of {session.journal.folder}: {found}")
-    return Update(digest, data, session.base.completed(Read(found), version))
+    return Update(digest, data, Read(found))
 
 
 def pack(session: Session, update: Tensors, number: int) -> Update:
@@ -130,8 +140,7 @@ def pack(session: Session, update: Tensors, number: int) -> Update:
     found = decode(data, context)
     if isinstance(found, Refusal):
         raise RoundError(f"round {number}: the merged update is unusable ({found})")
-    tensors = session.base.completed(Read(found), number)
-    return Update(digests.of_bytes(data), data, tensors)
+    return Update(digests.of_bytes(data), data, Read(found))
 
 
 def _context(session: Session, number: int) -> Context:
@@ -150,6 +159,8 @@ def _opened(session: Session, arrivals: Arrivals) -> Iterator[list[Arrival]]:
     with ExitStack() as stack:
         found: list[Arrival] = []
         for name in sorted(arrivals.accepted):
+            if "region" in arrivals.accepted[name].note:
+                continue
             file = stack.enter_context(arrivals.accepted[name].path.open("rb"))
             data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
             member = arrivals.asked[name]
@@ -172,11 +183,16 @@ def _arrival(
     )
 
 
-def _merged(session: Session, found: list[Arrival], arrivals: Arrivals) -> Merged:
+def _merged(
+    session: Session, found: list[Arrival], arrivals: Arrivals, grid: Any
+) -> Merged:
     config, number = session.config, arrivals.number
     done = next((rules.applied for rules in arrivals.rules.values()), ())
+    chosen = placements.left(recipe(config.merge.recipe), done)
+    if arrivals.behind():
+        return climb(session, arrivals, grid, found, chosen)
     return merge_round(
-        placements.left(recipe(config.merge.recipe), done),
+        chosen,
         config.lora.space,
         found,
         key=Key(session.run, number),
@@ -186,15 +202,30 @@ def _merged(session: Session, found: list[Arrival], arrivals: Arrivals) -> Merge
     )
 
 
-def _stepped(session: Session, merged: Merged) -> tuple[dict[str, Floats], States]:
-    """What is sent, after the server's optimiser, and what the next step needs."""
+def _present(session: Session, arrivals: Arrivals) -> float:
+    """The share of all clients' weights that a round's accepted replies have."""
+    uniform = session.config.merge.weights == "uniform"
+    held = {one.name: 1 if uniform else one.weight for one in session.roster}
+    return sum(held[name] for name in arrivals.accepted) / max(sum(held.values()), 1)
+
+
+def _stepped(
+    session: Session, merged: Merged, present: float
+) -> tuple[dict[str, Floats], States]:
+    """What is sent, after the server's optimiser, and what the next step needs.
+
+    What is merged beside changes is no step: control variates are a mean over all
+    clients, and those that did not answer leave theirs as they are.
+    """
     states: States = {"carry": dict(merged.carry)}
     update = dict(merged.update)
+    beside = {name: update.pop(name) for name in merged.update if is_further(name)}
     text = session.config.merge.server_optimizer
     if text:
         update, states["outer"] = optimizer(text).step(
             update, session.states.get("outer", {})
         )
+    update |= {name: np.float32(present) * one for name, one in beside.items()}
     for name, rest in session.states.get("owed", {}).items():
         update[name] = update[name] + rest
     return update, states

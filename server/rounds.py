@@ -15,11 +15,12 @@ from ..protocols.budgets import uplink
 from ..protocols.errors import QuorumError, RoundError
 from ..protocols.messages import plan_content
 from ..protocols.plans import RoundPlan
-from . import evaluation, placements
+from . import evaluation, placements, protections
 from .arrivals import Arrivals
 from .catchups import catch_up
+from .regions import tolls
 from .releases import Release, release, rules_of
-from .rosters import Member, quorum
+from .rosters import Member
 from .sessions import Session
 from .traffic import Watch
 
@@ -56,12 +57,15 @@ class RoundStrategy(Strategy):
         """One plan for each client that is asked and has not answered yet."""
         session, number = self._session, self._first + server_round
         self._grid, self._began, self._seconds = grid, time.monotonic(), {}
-        asked = session.roster.sample(session.config, session.run, number)
+        asked = protections.asked(session, number)
         session.record.tell(
             {"kind": "asked", "round": number, "clients": [one.name for one in asked]}
         )
         rules = {one.name: rules_of(session, one.name, number) for one in asked}
-        self._arrivals = Arrivals(number, asked, rules, session.journal, session.record)
+        heads = tolls.heads(grid)
+        self._arrivals = Arrivals(
+            number, asked, rules, session.journal, session.record, heads
+        )
         return self._ask(self._arrivals)
 
     def aggregate_train(
@@ -77,7 +81,7 @@ class RoundStrategy(Strategy):
         """
         arrivals, grid = self._open()
         config = self._session.config
-        needed = quorum(config, len(arrivals.asked))
+        needed = protections.quorum(config, len(arrivals.asked))
         arrivals.receive(replies, grid)
         for _ in range(config.round.retries):
             if len(arrivals.accepted) >= needed:
@@ -90,7 +94,10 @@ class RoundStrategy(Strategy):
         self._settle(arrivals)
         if len(arrivals.accepted) < needed:
             raise QuorumError(_too_few(arrivals, needed))
-        made = release(self._session, arrivals)
+        made = release(self._session, arrivals, grid)
+        if len(arrivals.accepted) < needed:  # a region went while states were added
+            raise QuorumError(_too_few(arrivals, needed))
+        tolls.tell(self._session, grid, arrivals.number)
         self._take(made, arrivals)
         self._seconds["merge"] = self._lap()
         return None, None
@@ -163,10 +170,10 @@ class RoundStrategy(Strategy):
         session, number = self._session, arrivals.number
         session.journal.write_update(number, made.update.data)
         session.model.add(made.update)
-        session.base.fold(made.update.tensors, made.update.digest)
         session.states = made.states
         self._report = made.report
-        session.record.add("diagnostics", round=number, **made.diagnostics)
+        if made.diagnostics:
+            session.record.add("diagnostics", round=number, **made.diagnostics)
 
     def _tell(self, arrivals: Arrivals) -> None:
         session = self._session
