@@ -22,7 +22,7 @@ from ..protocols.vectors import Block, Contribution, Floats
 Planes = npt.NDArray[Any]  # [p, n] int64 or uint64
 Factors = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]  # B, A
 
-SPACES = ("product", "residual", "frozen-a", "factors", "full")
+SPACES = ("product", "residual", "frozen-a", "share-a", "core", "factors", "full")
 FORMED = ("product", "residual")
 """Spaces whose matrices the server forms from the factors that came."""
 

@@ -1,7 +1,8 @@
 """Further tensors of a contribution: what a recipe needs beside the changes.
 
 They are named like the tensor that they are about with a suffix, travel in the same
-payload and are summed like any other; the update has none of them.
+payload and are summed like any other. The update has none of them, but for control
+variates, which go down as they came up.
 """
 
 from collections.abc import Mapping
@@ -9,8 +10,9 @@ from collections.abc import Mapping
 from ..protocols.vectors import Block, Contribution, Layout, Span
 from .base import Recipe
 
-FISHER, GRAM = "|fisher", "|gram"
-"""Diagonal Fisher information, of the tensor's shape; X^T X of a layer's inputs."""
+FISHER, GRAM, CONTROL = "|fisher", "|gram", "|control"
+"""Diagonal Fisher information, of the tensor's shape; X^T X of a layer's inputs; what
+a SCAFFOLD client's control variate changed by, of the tensor's shape."""
 
 _WANTED = {"weighed()": FISHER, "regressed()": GRAM}
 
@@ -38,7 +40,7 @@ def is_further(name: str) -> bool:
         >>> is_further("q.weight"), is_further("q.weight|fisher")
         (False, True)
     """
-    return name.endswith((FISHER, GRAM))
+    return name.endswith((FISHER, GRAM, CONTROL))
 
 
 class Attached:

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..protocols.errors import BoundsError, ConfigError, PayloadError
 from ..protocols.vectors import Block, Contribution, Floats, Layout, Span
-from .base import Key, Recipe, Transform
+from .base import FORMED, SPACES, Key, Recipe, Transform
 from .classics import gained
 from .furthers import FISHER, Attached
 from .products import matched
@@ -152,5 +152,5 @@ def fisher(floor: float = 1e-6, gain: float = 1.0) -> Recipe:
         (Transform("weighed()", weigh),),
         weighted_mean(),
         after=(_divided(gained(gain)),),
-        spaces=("frozen-a", "factors", "full"),
+        spaces=tuple(one for one in SPACES if one not in FORMED),
     )

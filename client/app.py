@@ -21,6 +21,8 @@ from . import baselines, identities, sending, sessions, statistics
 from .adapters import adapted
 from .evaluation import evaluate as judge
 from .failures import error_reply
+from .keeps import Keeps
+from .layouts import personal
 from .models import run_key
 from .trainers import trainer
 from .training import in_round
@@ -56,16 +58,20 @@ def train(message: Message, context: Context) -> RecordDict:
     config, base = session.config.of(name), session.base
     sessions.bring(base, plan, updates, home)
     own, held = session.task.split(name)
-    start = base.start(config, run_key(config), plan.round)
+    kept = Keeps.opened(config, plan, home, base)
+    start = base.start(config, run_key(config), plan.round) | dict(kept.factors)
     key = seeds.key("train", config.run.seed, plan.round, name)
     with adapted(base, config, start) as adapter:
+        adapter.correct(kept.correction())
         metrics = trainer(in_round(config, plan.round)).train(adapter, own, key)
         if config.eval.where in ("clients", "both") and len(held):
             judged = judge(base, held, config)
             metrics |= {f"validation_{what}": judged[what] for what in sorted(judged)}
-        change = adapter.change() | statistics.measured(adapter, own, config, key)
+        change, private = adapter.change(), adapter.own()
+        change |= statistics.measured(adapter, own, config, key) | kept.further(change)
     weight = _weight(session, name)
     sent = sending.reply(change, plan, config, home, base.digest, weight)
+    kept.keep(private, sent.further)
     metrics |= sent.metrics | {"examples": float(weight)}
     metrics |= {"seconds": time.monotonic() - begun}
     return messages.reply_content(sent.data, metrics)
@@ -94,7 +100,13 @@ def evaluate(message: Message, context: Context) -> RecordDict:
     _, held = session.task.split(name)
     if not len(held):
         raise ContributionError("no examples are held for validation")
-    return messages.metrics_content(judge(session.base, held, session.config))
+    config, base = session.config.of(name), session.base
+    if not personal(config):
+        return messages.metrics_content(judge(base, held, config))
+    kept = Keeps.opened(config, plan, home, base)
+    start = base.start(config, run_key(config), plan.round) | dict(kept.factors)
+    with adapted(base, config, start):
+        return messages.metrics_content(judge(base, held, config))
 
 
 @app.query()

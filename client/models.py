@@ -6,15 +6,16 @@ back to.
 """
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..protocols import digests, seeds
-from ..protocols.settings import Config, Lora
+from ..protocols import digests
+from ..protocols.settings import Config
 from ..protocols.vectors import Floats, Layout, Pair
-from . import layouts, loading
-from .layouts import FROZEN
+from . import layouts, loading, masters
+from .starts import Starts, run_key
 
 if TYPE_CHECKING:
     import torch
@@ -23,15 +24,9 @@ if TYPE_CHECKING:
 
     from .networks import Network
 
+__all__ = ["Base", "load_base", "run_key"]
+
 CAUSAL = "causal-lm"
-
-
-def run_key(config: Config) -> int:
-    """What a run's random starts are keyed by: its seed alone.
-
-    So runs that differ in their merge or their wire start alike, and can be compared.
-    """
-    return seeds.key("run", config.run.seed)
 
 
 def load_base(config: Config, labels: Iterable[str]) -> "Base":
@@ -93,8 +88,6 @@ class Base:
     """
 
     def __init__(self, network: "Network", config: Config, digest: str) -> None:
-        from .masters import Masters
-
         self.network = network
         self.digest = digest
         self.applied: tuple[str, ...] = ()
@@ -102,11 +95,15 @@ class Base:
         body = dict(network.body.named_parameters())  # tied ones once
         self._targets = {} if full else layouts.targets(network.body, config.lora)
         self.dense = network.head | (_floats(body) if full else {})
-        touched = {f"{module}.weight" for module in self._targets}
+        folded = self._targets if config.lora.space != layouts.SHARED else {}
+        touched = {f"{module}.weight" for module in folded}
         factored = {name: body[name] for name in body if name in touched}
-        self._masters = Masters(factored | self.dense)
-        self._lora, self._key = config.lora, run_key(config)
-        self._own_rank = config.highest_rank
+        self.starts = Starts(self._targets, config.lora, run_key(config))
+        self._controls = layouts.controls(self._targets, self._shapes(), config)
+        more = layouts.zeros(self._controls) | self.starts.shared()
+        cache = config.model.cache
+        self._masters = masters.of_parameters(factored | self.dense, more, cache)
+        self._lora, self._own_rank = config.lora, config.highest_rank
         if config.model.dtype == "bfloat16":
             _lower(body.values(), self.dense.values())
             self._masters.settle()
@@ -120,70 +117,41 @@ class Base:
         return digest
 
     def pairs(self, config: Config) -> tuple[Pair, ...]:
-        """The low-rank pairs of a reply, one a target module, in name order."""
-        lora = config.lora
-        divisor = lora.rank if lora.scaling == "lora" else lora.rank**0.5
-        return tuple(
-            Pair(
-                f"{module}.weight",
-                f"{module}.lora_A.weight",
-                f"{module}.lora_B.weight",
-                lora.alpha / divisor,
-            )
-            for module in sorted(self._targets)
-        )
+        """The low-rank pairs of a reply, in name order: see `Starts.pairs`."""
+        return self.starts.pairs(config)
 
     def layout(self, config: Config) -> Layout:
         """The tensors of a reply: A and B of targets, what is dense, statistics."""
         return layouts.reply(self.network.body, self._targets, self._shapes(), config)
 
     def update_layout(self) -> Layout:
-        """The tensors of a merged update: pairs at the rank of the way down.
-
-        In the space "residual" whole weights, in "frozen-a" every B alone.
-        """
-        lora, highest = self._lora, self._own_rank
-        return layouts.update(self._targets, self._shapes(), lora, highest)
+        """The tensors of a merged update: see `layouts.update`."""
+        lora, highest, more = self._lora, self._own_rank, self._controls
+        return layouts.update(self._targets, self._shapes(), lora, highest, more)
 
     def _shapes(self) -> dict[str, tuple[int, ...]]:
         return {name: tuple(one.shape) for name, one in self.dense.items()}
 
-    def completed(
-        self, update: Mapping[str, Floats], number: int
-    ) -> Mapping[str, Floats]:
-        """An update as it is folded: where A is frozen, with what A was in its round.
-
-        Args:
-            update: what a merged update's bytes decode to.
-            number: the round that it ends, counted from 1.
-        """
-        if self._lora.space != FROZEN or not self._targets:
-            return update
-        return {**update, **self._drawn(self._lora, self._key, number)}
-
     def start(self, config: Config, run_key: int, round: int) -> dict[str, Floats]:  # noqa: A002
-        """Where every client's A starts: Kaiming-uniform, alike for all of them.
+        """Where a client's factors start.
 
         Args:
-            config: whether A is drawn once a "run" or anew each "round".
+            config: as the client sees it.
             run_key: `run_key(config)`.
             round: counted from 1.
 
         Returns:
-            A0 by name, [r, in] each; B starts at zero.
+            A by name, [r, in] each: drawn alike for all clients, or what they share
+            by now; B, [out, r], where it is drawn too. It starts at zero elsewhere.
         """
-        return self._drawn(config.lora, run_key, round)
-
-    def _drawn(self, lora: Lora, run_key: int, number: int) -> dict[str, Floats]:
-        when = number if lora.init == "round" else 0
-        drawn: dict[str, Floats] = {}
-        for module, (_, deep) in self._targets.items():
-            key = seeds.key("lora", run_key, module, when)
-            flat = seeds.uniform(key, 0, lora.rank * deep)
-            bound = deep**-0.5
-            values = ((2.0 * flat - 1.0) * bound).astype(np.float32)
-            drawn[f"{module}.lora_A.weight"] = values.reshape(lora.rank, deep)
-        return drawn
+        starts = replace(self.starts, key=run_key)
+        if config.lora.space == layouts.CORE:
+            return starts.framed(round)
+        drawn = starts.drawn(config.lora, round)
+        if config.lora.space != layouts.SHARED:
+            return drawn
+        held, shared = self._masters.weights(), layouts.SHARED_NAME
+        return {name: held[layouts.renamed(name, shared)].copy() for name in drawn}
 
     def weights(self) -> dict[str, Floats]:
         """The weights that updates touch, float32, as they are now: live views."""
@@ -193,9 +161,11 @@ class Base:
         """Every tensor of body and head as it is now, read only, float32."""
         state = self.network.body.state_dict()
         read = {name: state[name].float().numpy() for name in state}
-        return read | self._masters.weights()
+        held = self._masters.weights()
+        own = read.keys() | self.dense.keys()
+        return read | {name: one for name, one in held.items() if name in own}
 
-    def origin(self) -> dict[str, Floats]:
+    def origin(self) -> Mapping[str, Floats]:
         """The base's own weights, of those that updates touch: not to be written to."""
         return self._masters.origin()
 
@@ -215,10 +185,12 @@ class Base:
         """Add an update to the weights.
 
         Args:
-            update: factors by module (scaling 1) and dense changes by name.
+            update: factors by module (scaling 1) and dense changes by name; factors
+                that do not travel are filled in.
             digest: the update's, to name the version that results.
         """
-        self._masters.fold(update)
+        number = len(self.applied) + 1
+        self._masters.fold(self.starts.completed(update, number))
         self.applied += (digest,)
 
 

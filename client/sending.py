@@ -46,10 +46,12 @@ class Reply:
         data: the payload.
         metrics: "wire_energy", the share of what was to be sent that the receiver gets
             (1 minus the squared relative error), and "wire_bits", bits an element.
+        further: what the server reads of the tensors beside the change.
     """
 
     data: bytes
     metrics: dict[str, float]
+    further: dict[str, Floats]
 
 
 def reply(
@@ -91,7 +93,9 @@ def reply(
         rest = {name: tensor(bounded, name) - sent[name] for name in owed}
         store.keep(plan.round, rest)
     bits = 8 * len(data) / max(before.layout.size, 1)
-    return Reply(data, {"wire_energy": _energy(before, sent), "wire_bits": bits})
+    further = {name: one for name, one in sent.items() if is_further(name)}
+    told = {"wire_energy": _energy(before, sent), "wire_bits": bits}
+    return Reply(data, told, further)
 
 
 def _written(

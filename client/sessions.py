@@ -143,4 +143,4 @@ def _update(base: models.Base, plan: RoundPlan, data: bytes) -> Mapping[str, Flo
     payload = decode(data, context)
     if isinstance(payload, Refusal):
         raise PayloadError(f"update {len(base.applied) + 1} does not decode: {payload}")
-    return base.completed(Read(payload), len(base.applied) + 1)
+    return Read(payload)

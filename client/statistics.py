@@ -65,7 +65,7 @@ def _fisher(adapter: "Adapter", rows: list[Any], config: Config) -> dict[str, Fl
     import torch
 
     network = adapter.base.network
-    names, parameters = list(adapter.parameters), list(adapter.parameters.values())
+    names, parameters = list(adapter.travelling), list(adapter.travelling.values())
     sums = [torch.zeros_like(one, dtype=torch.float64) for one in parameters]
     for row in rows:
         loss = network.loss([row], config.train)

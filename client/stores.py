@@ -30,21 +30,22 @@ def write(path: Path, data: bytes) -> None:
         os.close(folder)
 
 
-class Feedback:
-    """What the wire format took away from this client's replies, round by round.
+class Kept:
+    """Tensors that a client keeps of its replies, round by round, as one of a kind.
 
-    The residual of a round counts once the server says that it accepted that round's
-    reply; until then the one before stays. So a reply that was refused, late or lost
-    leaves no trace, and a repeated round starts from the same residual.
+    What a round left counts once the server says that it accepted that round's reply;
+    until then what the one before left stays. So a reply that was refused, late or lost
+    leaves no trace, and a repeated round starts from the same tensors.
 
     Args:
         folder: the client's folder for one run.
-        plan: whose run, client and layout the residuals belong to.
+        kind: what is kept.
+        plan: whose run, client and layout they belong to.
         base: digest of the base model before any update, to which they belong too.
     """
 
-    def __init__(self, folder: Path, plan: RoundPlan, base: str) -> None:
-        self._folder = folder / "feedback"
+    def __init__(self, folder: Path, kind: str, plan: RoundPlan, base: str) -> None:
+        self._folder = folder / kind
         self._owner = {
             "run": plan.run,
             "client": plan.client,
@@ -55,17 +56,17 @@ class Feedback:
     def _path(self, number: int) -> Path:
         return self._folder / f"{number:04d}.safetensors"
 
-    def keep(self, number: int, residual: dict[str, Floats]) -> None:
-        """Store what round `number` took away."""
+    def keep(self, number: int, tensors: dict[str, Floats]) -> None:
+        """Store what round `number` left."""
         said = self._owner | {"round": str(number)}
-        write(self._path(number), save(residual, said))
+        write(self._path(number), save(tensors, said))
 
     def committed(self, accepted: int) -> dict[str, Floats]:
-        """The residual that round `accepted` left, the last one that was accepted.
+        """What round `accepted` left, the last one that was accepted.
 
         Returns:
             Tensors by name; none where nothing was accepted (0), where that round's
-            residual was lost, or where it belongs to another run, base or layout.
+            file was lost, or where it belongs to another run, base or layout.
 
         Raises:
             CheckpointError: its file is damaged.
@@ -87,6 +88,13 @@ class Feedback:
                 f"{path} is damaged ({error}); delete it to go on without it"
             ) from error
         return found if said == self._owner | {"round": str(accepted)} else {}
+
+
+class Feedback(Kept):
+    """What the wire format took away from this client's replies: see `Kept`."""
+
+    def __init__(self, folder: Path, plan: RoundPlan, base: str) -> None:
+        super().__init__(folder, "feedback", plan, base)
 
 
 class Updates:

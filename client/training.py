@@ -69,6 +69,7 @@ class TorchTrainer:
                     )
                 if settings.clip_norm:
                     torch.nn.utils.clip_grad_norm_(parameters, settings.clip_norm)
+                _correct(adapter)
                 optimiser.step()
         return {"loss": float(np.mean(losses)), "steps": float(steps)}
 
@@ -99,6 +100,18 @@ def in_round(config: Config, number: int) -> Config:
     left = _fallen(config.train.decay, (number - 1) / max(1, config.run.rounds))
     peak = config.train.learning_rate * left
     return replace(config, train=replace(config.train, learning_rate=peak))
+
+
+def way(config: Config, number: int) -> float:
+    """The sum of the learning rates of a round's steps: what gradients add up with.
+
+    Example:
+        >>> way(Config(train=Train(steps=4, learning_rate=0.5)), 1)
+        2.0
+    """
+    settings = in_round(config, number).train
+    rates = [rate(settings, step, settings.steps) for step in range(settings.steps)]
+    return settings.learning_rate * math.fsum(rates)
 
 
 def alone(config: Config) -> Config:
@@ -156,6 +169,13 @@ def _backward(adapter: Adapter, rows: Sequence[Any], settings: Train) -> float:
         torch.autograd.backward(pull)
         value += pull.item()
     return value
+
+
+def _correct(adapter: Adapter) -> None:
+    """Add the correction, where there is one, to the gradients."""
+    for name, one in adapter.correction.items():
+        parameter = adapter.parameters[name]
+        parameter.grad = one.clone() if parameter.grad is None else parameter.grad + one
 
 
 def _distance(adapter: Adapter) -> "Tensor":

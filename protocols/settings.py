@@ -79,6 +79,9 @@ class Train:
         clip_norm: gradient norm bound; 0: none.
         max_length: tokens of a text that are read.
         prox_mu: FedProx's proximal weight; 0: none.
+        scaffold: correct every gradient by SCAFFOLD's control variates, the client's
+            and the federation's (Karimireddy et al. 2020, option II); needs "sgd",
+            and `merge.recipe` "fedavg".
         trainer: who trains: empty: our own loop; "huggingface": the `Trainer` of
             transformers; or one that is installed under `fedelta.trainers`.
     """
@@ -98,6 +101,7 @@ class Train:
     clip_norm: float = 1.0
     max_length: int = 32
     prox_mu: float = 0.0
+    scaffold: bool = False
     trainer: str = ""
 
 
@@ -116,7 +120,10 @@ class Lora:
             takes to cut nothing off.
         space: what is merged: each module's "product" B A; the same as a "residual",
             which no rank is cut off from on the way down; "frozen-a": B alone, A being
-            drawn and never trained; or the "factors" apart.
+            drawn and never trained; "core": an r x r matrix alone, between a B and an
+            A that are drawn and never trained; "share-a": A alone, each client keeping
+            a B of its own, so that there is no one global model; or the "factors"
+            apart.
     """
 
     rank: int = 8
@@ -126,7 +133,9 @@ class Lora:
     init: Literal["run", "round"] = "run"
     rank_down: int = 0
     rank_out: int = 0
-    space: Literal["product", "residual", "frozen-a", "factors"] = "product"
+    space: Literal["product", "residual", "frozen-a", "share-a", "core", "factors"] = (
+        "product"
+    )
 
 
 @dataclass(frozen=True, slots=True)

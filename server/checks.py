@@ -14,7 +14,7 @@ from ..protocols.budgets import size
 from ..protocols.errors import ConfigError
 from ..protocols.settings import Config
 from ..protocols.wires import AUTO, Wire, wire
-from . import exports
+from . import exports, premises
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _MOST_CLIENTS = 1 << 16
@@ -84,6 +84,7 @@ def check(config: Config) -> None:
     exports.check(config)
     _merge(config)
     _wire(config)
+    premises.check(config)
 
 
 def _ranges(config: Config) -> None:

@@ -78,7 +78,7 @@ def _open(grid: Grid, config: Config, journal: Journal, record: Record) -> Sessi
     question = ask(grid, wait) if last is None else None  # workers load meanwhile
     task = load(config)
     base = load_base(config, task.labels)
-    model = Versions(base.digest, base.weights())
+    model = Versions.of(base)
     run = run_id(config)
     session = Session(config, run, task, base, journal, record, Roster(()), model)
     if last is not None:

@@ -2,10 +2,13 @@
 
 from typing import Any
 
-FOLLOWING: tuple[tuple[str, str, str, str], ...] = (
+FOLLOWING: tuple[tuple[str, str | bool, str, str], ...] = (
+    ("train.scaffold", True, "train.optimizer", "sgd"),
+    ("train.scaffold", True, "wire.up", "fp16"),
     ("train.mode", "full", "wire.up", "sparse(density=0.05)"),
     ("train.mode", "full", "wire.down", "moved(values='fp8')"),
     ("lora.space", "residual", "wire.down", "int4"),
+    ("lora.space", "share-a", "eval.where", "clients"),
     ("model.task", "causal-lm", "eval.metric", "perplexity"),
 )
 """(key, value, other key, its default where the first has that value)."""

@@ -5,7 +5,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ..aggregators import factors
+from ..client.layouts import SHARED_NAME, personal
 from ..protocols.errors import ConfigError
 from ..protocols.settings import Config
 from ..protocols.vectors import Floats
@@ -34,9 +37,15 @@ def check(config: Config) -> None:
     """See that a run can be written as it asks for.
 
     Raises:
-        ConfigError: an adapter is asked for, of updates that are none.
+        ConfigError: an adapter is asked for, of updates that are none, or one model of
+            what is none.
     """
     asked = config.run.export
+    if asked in (FOLDED, BOTH) and personal(config):
+        raise ConfigError(
+            f'run.export = "{asked}": with lora.space = "share-a" there is no one '
+            'model to fold; take "adapter", or "auto"'
+        )
     if asked in (ADAPTER, BOTH) and not has_factors(config):
         raise ConfigError(
             f'run.export = "{asked}": updates of every weight are no adapter; take '
@@ -94,8 +103,11 @@ def _folded(session: Session, folder: Path) -> None:
 def _adapter(session: Session, folder: Path) -> dict[str, Any]:
     """All rounds' updates as one adapter."""
     config = session.config
-    updates = [one.tensors for one in session.model.updates]
-    rank = config.lora.rank_out or _exact(updates)
+    if personal(config):
+        return _shared(session, folder)
+    given = enumerate(session.model.updates, 1)
+    updates = [session.base.starts.completed(one.tensors, n) for n, one in given]
+    rank = config.lora.rank_out or _exact(updates, config)
     summed, error = factors.recompress(updates, rank)
     pairs = {n: t for n, t in summed.items() if _is_factor(n)}
     modules = [
@@ -113,8 +125,35 @@ def _adapter(session: Session, folder: Path) -> dict[str, Any]:
     return {"rank": rank, "error": error}
 
 
-def _exact(updates: Sequence[Mapping[str, Floats]]) -> int:
+def _shared(session: Session, folder: Path) -> dict[str, Any]:
+    """The A that all share, with a B of nothing: where anybody's own B is trained."""
+    config, adapter = session.config, dict[str, Floats]()
+    for name, a in session.model.weights.items():
+        if not name.endswith(SHARED_NAME):
+            continue
+        module = name.removesuffix(SHARED_NAME)
+        wide = session.base.starts.targets[module][0]
+        adapter[_PREFIX + module + factors.A_NAME] = a
+        b = np.zeros((wide, len(a)), np.float32)
+        adapter[_PREFIX + module + factors.B_NAME] = b
+    own = _own_head(session)
+    adapter |= {_PREFIX + name: tensor for name, tensor in own.items()}
+    files.write_arrays(folder / "adapter_model.safetensors", adapter)
+    ranks = dict.fromkeys(session.base.starts.targets, config.lora.rank)
+    said = _peft(config, config.lora.rank, ranks) | {
+        "lora_alpha": config.lora.alpha,
+        "use_rslora": config.lora.scaling == "rslora",
+        "inference_mode": False,
+        "modules_to_save": sorted({name.split(".")[0] for name in own}) or None,
+    }
+    files.write_json(folder / "adapter_config.json", said)
+    return {"rank": config.lora.rank, "error": 0.0, "shared": "A"}
+
+
+def _exact(updates: Sequence[Mapping[str, Floats]], config: Config) -> int:
     """The rank at which nothing of the updates is cut off."""
+    if config.lora.space in ("frozen-a", "core") and config.lora.init == "run":
+        return config.lora.rank  # the same A in every round
     return sum(
         max(
             one.shape[1]

@@ -1,5 +1,6 @@
 """The page that lies beside a written model: what it is, and how it is loaded."""
 
+from ..client.layouts import personal
 from ..protocols.settings import Config
 from .sessions import Session
 
@@ -11,6 +12,13 @@ _COPY = (
 _COSINES = (
     "`head.safetensors` holds one vector a class (`labels.json`): scores are 20 times "
     "the cosines with the mean-pooled, normalised last hidden state."
+)
+
+
+_SHARED = (
+    "This is no finished adapter: `lora_A` is what all clients share, `lora_B` is "
+    "zero. Each client has a B of its own, which stayed with it (`factors` in its "
+    "state of the run); others train one from here."
 )
 
 
@@ -40,6 +48,8 @@ def leaflet(session: Session, kind: str) -> str:
     ]
     if name != config.model.id and not folded:
         lines += ["", _COPY.format(config.model.id)]
+    if personal(config):
+        lines += ["", _SHARED]
     if session.base.network.head and config.model.head != "linear":
         lines += ["", _COSINES]
     return "\n".join([*lines, ""])

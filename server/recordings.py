@@ -107,7 +107,7 @@ class Recording:
             raise CheckpointError(f"{self.folder}: the run had another base model")
         nodes = dict.fromkeys(self.last["roster"], 0)
         roster = Roster.of(nodes, self.last["roster"], config, self.task.regions)
-        model = Versions(base.digest, base.weights())
+        model = Versions.of(base)
         run = run_id(self.config)
         return Session(
             config, run, self.task, base, self.journal, record, roster, model
@@ -138,7 +138,6 @@ def updates(session: Session, tape: Recording) -> list[Update]:
 def bring(session: Session, updates: Sequence[Update]) -> None:
     """Bring a session's model and base from wherever they are to base and updates."""
     session.base.reset()
-    session.model = Versions(session.base.digest, session.base.weights())
+    session.model = Versions.of(session.base)
     for update in updates:
         session.model.add(update)
-        session.base.fold(update.tensors, update.digest)

@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from ..client.models import Base
 
 FOLDER = "replays"
-FROZEN = "frozen-a"
+_APART = {"frozen-a": "frozen-a", "core": "core", "share-a": "share-a"}
+"""Spaces whose replies hold other tensors than those of any other space."""
 NOTE = (
     "each round is merged on the recorded model before it; nothing is carried from "
     "one round to the next"
@@ -143,6 +144,11 @@ def replay(
     """
     environments.prepare()
     tape = Recording.read(Path(folder))
+    if tape.config.privacy.mode == "client":
+        raise ConfigError(
+            f"{folder}: its replies were merged under noise that was paid for once; "
+            "merging them again would spend more of the budget"
+        )
     variants = [Variant.read(text, tape.config.lora.space) for text in recipes]
     _alike(tape.config, variants)
     names = [one.name for one in variants]
@@ -163,11 +169,16 @@ def _alike(config: Config, variants: Sequence[Variant]) -> None:
     """See that replies hold what a space merges: one A for all, or one each."""
     here = config.lora.space
     for one in variants:
-        if config.train.mode == "lora" and (one.space == FROZEN) != (here == FROZEN):
+        if config.train.mode == "lora" and _APART.get(one.space) != _APART.get(here):
             raise ConfigError(
-                f"replies of {here} cannot be merged in {one.space}: A travels only "
-                'where lora.space is not "frozen-a"'
+                f"replies of {here} cannot be merged in {one.space}: factors travel "
+                "otherwise there"
             )
+    if config.train.mode == "lora" and here == "share-a":
+        raise ConfigError(
+            'a run with lora.space = "share-a" cannot be replayed: its clients\' own '
+            "factors are not here to judge a merge with"
+        )
 
 
 def _variant(
@@ -235,7 +246,6 @@ def _round(player: Player, session: Session, number: int) -> None:
     made = release(session, arrivals)
     merged = record.seconds
     session.model.add(made.update)
-    session.base.fold(made.update.tensors, made.update.digest)
     session.metrics[number] = found = evaluation.judged(session)
     phases = {"merge": merged - before, "evaluation": record.seconds - merged}
     phases = {name: round(one, 3) for name, one in phases.items()}

@@ -141,7 +141,6 @@ class Session:
         for version, digest in enumerate(manifest["updates"], 1):
             update = read_update(self, version, digest)
             self.model.add(update)
-            self.base.fold(update.tensors, update.digest)
         self.totals = Totals.of(manifest["totals"])
         self.metrics = {int(key): one for key, one in manifest["metrics"].items()}
         for name in manifest["states"]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol, Self
 
 import numpy as np
 
@@ -17,13 +18,28 @@ class Update:
     Attributes:
         digest: of its bytes.
         data: its bytes.
-        tensors: what the bytes decode to, which is what everybody folds; of a run's
-            own updates they are decoded as they are asked for.
+        tensors: what the bytes decode to, which is what everybody folds (with the
+            factors that did not travel: see `Starts.completed`); of a run's own
+            updates they are decoded as they are asked for.
     """
 
     digest: str
     data: bytes
     tensors: Mapping[str, Floats]
+
+
+class Model(Protocol):
+    """A base model at some version of it."""
+
+    @property
+    def digest(self) -> str:
+        """What names the base before any update."""
+
+    def weights(self) -> dict[str, Floats]:
+        """What updates touch, as it is now: live views."""
+
+    def fold(self, update: Mapping[str, Floats], digest: str = "") -> None:
+        """Add an update."""
 
 
 class Versions:
@@ -32,6 +48,7 @@ class Versions:
     Args:
         base: digest of the base model.
         weights: by name, the base's weights that updates touch; they are copied.
+            (`of` a base model takes its own, so that there is one copy of them.)
 
     Attributes:
         weights: the weights of the newest version.
@@ -52,6 +69,18 @@ class Versions:
         self.updates: list[Update] = []
         self.snapshot: tuple[int, bytes] | None = None
         self._names = [base]
+        self._model: Model | None = None
+
+    @classmethod
+    def of(cls, model: Model) -> Self:
+        """The versions of a base model, which goes along with every update.
+
+        Args:
+            model: at its own bytes.
+        """
+        found = cls(model.digest, {})
+        found.weights, found._model = model.weights(), model
+        return found
 
     @property
     def number(self) -> int:
@@ -70,7 +99,10 @@ class Versions:
 
     def add(self, update: Update) -> None:
         """Fold an update in."""
-        factors.fold(self.weights, update.tensors)
+        if self._model is not None:
+            self._model.fold(update.tensors, update.digest)
+        else:
+            factors.fold(self.weights, update.tensors)
         self.updates.append(update)
         self._names.append(digests.chain(self._names[-1], update.digest))
 
