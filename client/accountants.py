@@ -15,7 +15,7 @@ from typing import Any
 from ..protocols.errors import ConfigError
 
 _ROUNDS_TRIED = 60
-_FINE = 1e-4
+_FINE, _MOST = 1e-3, 1e4
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ def epsilon(events: Iterable[Event], delta: float) -> float:
 
 
 def multiplier(budget: float, delta: float, rate: float, times: int) -> float:
-    """The least noise multiplier, to 10^-4 of itself, whose releases keep a budget.
+    """The least noise multiplier, to 10^-3 of itself, whose releases keep a budget.
 
     Args:
         budget: epsilon, above 0.
@@ -88,7 +88,7 @@ def multiplier(budget: float, delta: float, rate: float, times: int) -> float:
     high = 1.0
     while epsilon([Event(high, rate, times)], delta) > budget:
         high *= 2.0
-        if high > 1 / _FINE:
+        if high > _MOST:
             raise ConfigError(f"no noise keeps epsilon {budget:g} at delta {delta:g}")
     low = high / 2.0 if high > 1 else 0.0
     for _ in range(_ROUNDS_TRIED):

@@ -9,7 +9,15 @@ from flwr.serverapp import Grid
 from ..client.data import load
 from ..client.models import load_base
 from ..protocols.settings import Config
-from . import averages, baselines, environments, evaluation, files, selections
+from . import (
+    averages,
+    baselines,
+    environments,
+    evaluation,
+    files,
+    protections,
+    selections,
+)
 from .boards import Board
 from .enrolments import Question, ask, enrol, locate
 from .exports import export
@@ -100,15 +108,17 @@ def _begin(session: Session, question: Question, grid: Grid) -> None:
         return session.layout(client).fingerprint
 
     nodes, members = enrol(question, session.model.base, layout, session.record)
+    question.watch.tell(session, 0, "query", {n: name for name, n in nodes.items()})
     regions = session.task.regions
     session.roster = Roster.of(nodes, members, session.config, regions)
+    protections.begin(session)
     asked = judges(session, 0)
     wait = session.config.round.deadline_seconds
     replies = grid.send_and_receive(asked, timeout=wait) if asked else ()
     named = {one.node: one.name for one in session.roster}
-    watch = Watch(grid, asked, named)
+    watch = Watch(grid, asked)
     of_clients = evaluation.of_clients(session, watch.over(replies), named)
-    watch.tell(session, 0, "evaluate")
+    watch.tell(session, 0, "evaluate", named)
     evaluation.tell(session, 0, {"clients": of_clients, "server": on_server})
     session.commit(0)
 
@@ -138,6 +148,7 @@ def _close(session: Session, grid: Grid) -> dict[str, Any]:
     central = baselines.central(session, grid)
     session.totals.spend("comparisons", session.record.seconds - before)
     summary = _summary(session, local, central) | _kept(session)
+    summary |= protections.summary(session)
     summary |= averages.hand_out(session)
     summary["adapter"] = export(session, session.journal.folder / "model")
     session.record.commit()

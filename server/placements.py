@@ -33,7 +33,8 @@ def before(config: Config) -> str:
     """
     formed = config.train.mode == "lora" and config.lora.space in _FORMED
     chosen = recipe(config.merge.recipe)
-    if formed or not chosen.before or wanted(chosen):
+    guarded = config.privacy.mode == "client"  # the server bounds what came
+    if formed or not chosen.before or wanted(chosen) or guarded:
         return SERVER
     wires = {uplink(config, one) for one in ("", *(c.name for c in config.clients))}
     return CLIENT if all(map(keeps_zeros, wires)) else SERVER
