@@ -17,8 +17,10 @@ import typer
 from .. import __version__
 from ..client.joins.commands import app as join_commands
 from ..protocols.errors import ConfigError, FedeltaError, RoundError
-from .commands import compare, init, inspect, replay
+from .commands import compare, init, inspect, replay, report
+from .evidence.commands import plan
 from .hosts.commands import app as host_commands
+from .regions.commands import app as region_commands
 
 app = typer.Typer(
     help="Federated fine-tuning whose aggregation is a merge.",
@@ -29,6 +31,7 @@ app = typer.Typer(
 )
 app.add_typer(host_commands, name="host")
 app.add_typer(join_commands, name="join")
+app.add_typer(region_commands, name="region")
 
 Override = Annotated[
     list[str] | None,
@@ -126,14 +129,6 @@ def resume(
 
 
 @app.command()
-def report(folder: Folder) -> None:
-    """Write DIR/report.html from what the run recorded."""
-    from .report import write
-
-    typer.echo(write(folder))
-
-
-@app.command()
 def methods(*, as_json: AsJson = False) -> None:
     """List the merges: what each needs and which properties it keeps."""
     from ..aggregators.recipes import describe
@@ -189,7 +184,7 @@ def merge(
     typer.echo(out)
 
 
-for _command in (init, replay, compare, inspect):
+for _command in (init, plan, report, replay, compare, inspect):
     app.command()(_command)
 
 

@@ -47,6 +47,34 @@ def init(
         console.print(f"wrote {out}: fedelta simulate {out}", highlight=False)
 
 
+def report(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A run's folder.")],
+    *,
+    serve: Annotated[
+        bool,
+        typer.Option(help="Show it in the browser while the run goes on; no file."),
+    ] = False,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="On 127.0.0.1; 0: a free one.")
+    ] = 8787,
+) -> None:
+    """Write DIR/report.html from what the run recorded; or show it as it grows."""
+    if not serve:
+        from .report import write
+
+        typer.echo(write(folder))
+        return
+    import time
+
+    from ..client.joins.runtimes import stopping
+    from .broadcasts import broadcast
+
+    with stopping() as stop, broadcast(folder, port) as where:
+        typer.echo(f"{where} shows {folder}; Ctrl-C ends it")
+        while not stop():
+            time.sleep(0.2)
+
+
 def replay(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A run's folder.")],
     *,

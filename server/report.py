@@ -58,7 +58,10 @@ def page(history: History) -> str:
 
 
 def rendered(**parts: Any) -> str:
-    """A page of our template: every part that it names, by name."""
+    """A page of our template: every part that it names, by name.
+
+    With ``live=True`` it asks for itself again (see `fedelta.server.broadcasts`).
+    """
     from jinja2 import Environment, StrictUndefined
 
     shelf = resources(__package__ or "") / "templates"
@@ -67,7 +70,7 @@ def rendered(**parts: Any) -> str:
     )
     template = environment.from_string((shelf / "report.html.j2").read_text("utf-8"))
     style = (shelf / "report.css.j2").read_text("utf-8")
-    return template.render(style=style, **parts)
+    return template.render(**{"live": False, "style": style} | parts)
 
 
 def lead(history: History) -> str:
@@ -87,7 +90,7 @@ def lead(history: History) -> str:
         if name in marks
     ]
     text = (
-        f"{count} clients, {summary['rounds']} rounds, merged by {summary['recipe']}: "
+        f"{count} clients, {_rounds(summary['rounds'])}, merged by {summary['recipe']}: "
         f"{metric} {told(metric, final)}"
     )
     return f"{text} ({'; '.join(against)})." if against else f"{text}."
@@ -107,6 +110,9 @@ def tiles(history: History) -> Iterator[tuple[str, str, str]]:
     if sent.get("up_dense_fp32") and sent["up"]:
         ratio = sent["up_dense_fp32"] / sent["up"]
         yield "uplink", size(sent["up"]), f"{ratio:.1f} times under dense float32"
+    if spent := summary.get("privacy"):
+        remark = f"by {spent['level']}, at delta {spent['delta']:g}"
+        yield "epsilon", f"{spent['epsilon']:.3g}", remark
     if summary.get("seconds") is not None:
         yield "time", duration(summary["seconds"]), "all of the run"
 
@@ -130,3 +136,7 @@ def _text(value: Any) -> str:
     if isinstance(value, list | tuple):
         return ", ".join(_text(one) for one in value)
     return str(value)
+
+
+def _rounds(count: int) -> str:
+    return "1 round" if count == 1 else f"{count} rounds"

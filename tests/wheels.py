@@ -13,6 +13,7 @@ NEEDED = tuple(
         "server/presets/smollm2-languages.toml",
         "server/templates/report.html.j2",
         "server/templates/report.css.j2",
+        "server/templates/live.js",
         "protocols/errors.py",
         "aggregators/__init__.py",
         "client/__init__.py",

@@ -14,16 +14,9 @@ from fedelta.server.cards import by_layer
 from fedelta.server.histories import History
 from fedelta.server.report import page, write
 
+from .browsers import CHROMIUM
 from .folders import CLIENTS, HOSTILE, LOCAL, made
 
-CHROMIUM = (
-    "chromium",
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--hide-scrollbars",
-)
 MERGED = {"light": (0x1F, 0x57, 0xC3), "dark": (0x7D, 0xA9, 0xFF)}
 PAGE = {"light": (0xF4, 0xF5, 0xF7), "dark": (0x0F, 0x11, 0x13)}
 
