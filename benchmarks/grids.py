@@ -103,7 +103,6 @@ BOTH = (
     ("fp32", "fp32"),
     ("sign256", "sign256"),
     (SIGNS.format(0.5), SIGNS.format(0.5)),
-    (SIGNS.format(0.25), SIGNS.format(0.25)),
 )
 """Formats both ways where A is drawn and never trained: half the elements."""
 RECIPES = ("ties(density=0.2)", "ties(density=0.5)", "dare(density=0.5)")

@@ -9,14 +9,14 @@ from ..aggregators.base import Key
 from ..aggregators.furthers import is_further
 from ..aggregators.products import tensor
 from ..aggregators.recipes import recipe
-from ..protocols.budgets import budget, fitted, usual
-from ..protocols.codec import Context, Header, decode, encode
+from ..protocols.budgets import budget, written
+from ..protocols.codec import Context, Header, decode
 from ..protocols.errors import BoundsError
 from ..protocols.plans import RoundPlan
 from ..protocols.refusals import Refusal
 from ..protocols.settings import Config
 from ..protocols.vectors import Contribution, Floats, Layout, TaskVector
-from ..protocols.wires import AUTO, wire
+from ..protocols.wires import wire
 from .stores import Feedback, carried
 
 _SELECTS, _BOUNDS = ("trim(", "trim_vector("), ("clip(",)
@@ -86,7 +86,8 @@ def reply(
     store = Feedback(folder, plan, base)
     whole = carried(change, store.committed(plan.accepted)) if keeps else change
     bounded, before = prepared(TaskVector.of(whole), plan)
-    data = _written(before, plan, config, header(plan, config, weight))
+    said, most = header(plan, config, weight), budget(config, plan.client)
+    data = written(before, plan.wire, said, most)
     sent = _decoded(data, before.layout, plan, weight)
     if keeps:
         owed = [name for name in whole if not is_further(name)]
@@ -96,15 +97,6 @@ def reply(
     further = {name: one for name, one in sent.items() if is_further(name)}
     told = {"wire_energy": _energy(before, sent), "wire_bits": bits}
     return Reply(data, told, further)
-
-
-def _written(
-    vector: Contribution, plan: RoundPlan, config: Config, said: Header
-) -> bytes:
-    if plan.wire != AUTO:
-        return encode(vector, plan.wire, said)
-    most = budget(config, plan.client) or usual(vector.layout)
-    return fitted(vector, said, most).data
 
 
 def _energy(wanted: Contribution, sent: dict[str, Floats]) -> float:

@@ -79,8 +79,19 @@ def uplink(config: Config, client: str) -> str:
 
 
 def downlink(config: Config) -> str:
-    """The format of merged updates."""
+    """The format of merged updates; "auto" where there is a budget."""
+    if downlink_budget(config):
+        return AUTO
     return _masked(config, config.wire.down)
+
+
+def downlink_budget(config: Config) -> int:
+    """Bytes that a merged update may take, the same for all clients; 0: any number.
+
+    Raises:
+        ConfigError: the setting is no number of bytes.
+    """
+    return size(config.wire.down_bytes)
 
 
 def _masked(config: Config, text: str) -> str:
@@ -91,6 +102,23 @@ def _masked(config: Config, text: str) -> str:
 def usual(layout: Layout) -> int:
     """Bytes where nothing is said: what one bit a value would take."""
     return layout.size // 8 + layout.size // 128 + 2 * len(layout.spans) + (1 << 11)
+
+
+def written(vector: Contribution, text: str, header: Header, most: int = 0) -> bytes:
+    """A payload in a format; with "auto" what carries most energy.
+
+    Args:
+        vector: what to send.
+        text: the format.
+        header: what the payload says of itself.
+        most: bytes that "auto" may take; 0: `usual`.
+
+    Raises:
+        BoundsError: it cannot be written so, or does not fit.
+    """
+    if text != AUTO:
+        return encode(vector, text, header)
+    return fitted(vector, header, most or usual(vector.layout)).data
 
 
 def fitted(vector: Contribution, header: Header, most: int) -> Fitted:

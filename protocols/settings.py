@@ -163,16 +163,19 @@ class Wire:
         up: format of a reply: "fp32", "fp16", "fp8", "int8", "int4", "sign256" (one bit
             a value), "sparse(density=0.05)", "dare(density=0.1)", "masked(0.1)", or
             "auto": each client measures which one carries most energy for its bytes.
-        down: format of the merged update.
+        down: format of the merged update; "auto": the server measures.
         feedback: keep what the format took away and add it to the next reply.
         up_bytes: the most bytes of a reply, such as "2MB": each client fits formats and
             densities to it, tensor by tensor; 0: no budget.
+        down_bytes: the most bytes of a merged update, which is the same for all clients
+            and fitted likewise; 0: no budget.
     """
 
     up: str = "sign256"
     down: str = "fp16"
     feedback: bool = True
     up_bytes: str | int = 0
+    down_bytes: str | int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from ..protocols.refusals import Refusal
 from . import files
 from .journal import stem_of
 from .sessions import Session
+from .traffic import APART, Watch
 
 _KIND = "train.alone"
 
@@ -56,7 +57,8 @@ def _ask(
     found = {n: files.read_json(path) for n, path in paths.items() if path.exists()}
     asked = {session.roster[name].node: name for name in names if name not in found}
     questions = [Message(question(data), node, _KIND, group_id=data) for node in asked]
-    for reply in grid.send_and_receive(questions) if questions else ():
+    watch = Watch(grid, questions)
+    for reply in watch.over(grid.send_and_receive(questions) if questions else ()):
         name = asked[reply.metadata.src_node_id]
         said = None if reply.has_error() else read_metrics(reply.content)
         if said is None or isinstance(said, Refusal):
@@ -65,4 +67,5 @@ def _ask(
         found[name] = dict(said)
         files.write_json(paths[name], found[name])
         session.record.tell({"kind": "alone", "client": name, "data": data})
+    watch.tell(session, session.round, APART, asked)
     return found

@@ -14,7 +14,7 @@ from ..protocols.budgets import size
 from ..protocols.errors import ConfigError
 from ..protocols.settings import Config
 from ..protocols.wires import AUTO, Wire, wire
-from . import exports, premises
+from . import exports, premises, restrictions
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _MOST_CLIENTS = 1 << 16
@@ -84,6 +84,7 @@ def check(config: Config) -> None:
     exports.check(config)
     _merge(config)
     _wire(config)
+    restrictions.check(config)
     premises.check(config)
 
 
@@ -190,9 +191,11 @@ def _wire(config: Config) -> None:
         _named(wire(config.wire.up), {AUTO})
         _measured(config)
     with _at("wire.down"):
-        _named(wire(config.wire.down), set())
+        _named(wire(config.wire.down), {AUTO})
     with _at("wire.up_bytes"):
         size(config.wire.up_bytes)
+    with _at("wire.down_bytes"):
+        size(config.wire.down_bytes)
 
 
 def _measured(config: Config) -> None:

@@ -11,6 +11,7 @@ from ..protocols.errors import QuorumError
 from ..protocols.messages import read_metrics
 from ..protocols.refusals import Reason, Refusal
 from .records import Record
+from .traffic import Watch
 
 Said = Mapping[str, Any]
 
@@ -23,11 +24,13 @@ class Question:
         nodes: all nodes, in the grid's order.
         names: the client behind each, as far as the grid knows.
         replies: as the grid hands them on.
+        watch: counts them.
     """
 
     nodes: tuple[int, ...]
     names: Mapping[int, str]
     replies: Iterable[Message]
+    watch: Watch
 
 
 def ask(grid: Grid, timeout: float) -> Question:
@@ -38,7 +41,9 @@ def ask(grid: Grid, timeout: float) -> Question:
     ]
     known: Mapping[str, int] = getattr(grid, "nodes", {})
     names = {node: name for name, node in known.items()}
-    return Question(nodes, names, grid.send_and_receive(questions, timeout=timeout))
+    watch = Watch(grid, questions)
+    replies = watch.over(grid.send_and_receive(questions, timeout=timeout))
+    return Question(nodes, names, replies, watch)
 
 
 def locate(grid: Grid, timeout: float) -> dict[str, int]:

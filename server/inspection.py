@@ -61,6 +61,17 @@ def inspect(path: Path) -> dict[str, Any]:
     return found
 
 
+def formats(data: bytes) -> dict[str, int]:
+    """How many tensors of a payload travel in which format, such as {"int4 gaps": 2}.
+
+    Raises:
+        RefusedError: it is no payload.
+    """
+    container = unpack(data, longest=_LONGEST)
+    said = container.metadata
+    return _streams(container, wire(said["wire"]), int(said["version"]))[1]
+
+
 def floor(size: int, kept: int) -> float:
     """Bits that which k of n elements are kept takes: log2 C(n, k).
 

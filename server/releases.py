@@ -20,8 +20,8 @@ from ..aggregators.products import Read
 from ..aggregators.recipes import recipe
 from ..aggregators.spaces import Arrival, Merged, merge_round
 from ..protocols import digests, seeds
-from ..protocols.budgets import downlink, uplink
-from ..protocols.codec import Context, Header, Payload, decode, encode
+from ..protocols.budgets import downlink, downlink_budget, uplink, written
+from ..protocols.codec import Context, Header, Payload, decode
 from ..protocols.errors import BoundsError, CheckpointError, RoundError
 from ..protocols.refusals import Refusal
 from ..protocols.settings import Lora
@@ -132,7 +132,8 @@ def pack(session: Session, update: Tensors, number: int) -> Update:
             f"round {number}: the merge gave other tensors than clients take"
         )
     try:
-        data = encode(vector, downlink(session.config), header)
+        most = downlink_budget(session.config)
+        data = written(vector, downlink(session.config), header, most)
     except BoundsError as error:
         raise RoundError(
             f"round {number}: the merged update is unusable ({error})"

@@ -18,6 +18,7 @@ from ..protocols.plans import RoundPlan
 from . import evaluation, placements, protections
 from .arrivals import Arrivals
 from .catchups import catch_up
+from .inspection import formats
 from .regions import tolls
 from .releases import Release, release, rules_of
 from .rosters import Member
@@ -121,9 +122,9 @@ class RoundStrategy(Strategy):
         session, number = self._session, self._first + server_round
         arrivals, grid = self._open()
         nodes = {one.node: one.name for one in session.roster}
-        watch = Watch(grid, self._judging, nodes)
+        watch = Watch(grid, self._judging)
         found = {"clients": evaluation.of_clients(session, watch.over(replies), nodes)}
-        watch.tell(session, number, "evaluate")
+        watch.tell(session, number, "evaluate", nodes)
         found["server"], _ = evaluation.timed_on_server(session, number)
         self._seconds["evaluation"] = self._lap()
         self._tell(arrivals)
@@ -204,6 +205,7 @@ class RoundStrategy(Strategy):
             base=session.model.base,
             update=newest.digest,
             bytes=len(newest.data),
+            formats=formats(newest.data),
             digest=session.model.digest,
         )
 

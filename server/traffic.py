@@ -1,16 +1,23 @@
 """Bytes of messages that carry no reply to be merged, by client and direction.
 
-What replies of training take is in the record's contributions; this is for the rest
-(evaluations, which may bring a client the newest update).
+What replies of training take is in the record's contributions; this is for the rest:
+the first question, evaluations (which may bring a client the newest update), and, apart
+from what the federation takes, what comparisons do.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from flwr.app import Message
 from flwr.serverapp import Grid
 
 from .engine import receipt
-from .sessions import Session
+
+if TYPE_CHECKING:
+    from .sessions import Session
+
+APART = "train.alone"
+"""The kind that is no part of a federation: it is recorded, and not counted in."""
 
 
 class Watch:
@@ -19,40 +26,42 @@ class Watch:
     Args:
         grid: the transport.
         sent: the messages.
-        names: the client behind each node.
     """
 
-    def __init__(
-        self, grid: Grid, sent: Sequence[Message], names: Mapping[int, str]
-    ) -> None:
+    def __init__(self, grid: Grid, sent: Sequence[Message]) -> None:
         self._grid = grid
         self._sent = sent
-        self._names = names
-        self._up: dict[str, int] = {}
+        self._up: dict[int, int] = {}
 
     def over(self, replies: Iterable[Message]) -> Iterator[Message]:
         """Hand replies on as they come."""
         for reply in replies:
-            name = self._names.get(reply.metadata.src_node_id)
-            if name is not None:
-                size = receipt(self._grid, reply).up
-                self._up[name] = self._up.get(name, 0) + size
+            node = reply.metadata.src_node_id
+            size = receipt(self._grid, reply).up
+            self._up[node] = self._up.get(node, 0) + size
             yield reply
 
-    def tell(self, session: Session, number: int, what: str) -> None:
+    def tell(
+        self, session: "Session", number: int, what: str, names: Mapping[int, str]
+    ) -> None:
         """Record a round's traffic of one kind, and count it in.
 
         Args:
             session: the run.
             number: the round.
-            what: the kind of message, such as "evaluate".
+            what: the kind of message: "query", "evaluate" or `APART`.
+            names: the client behind each node; others go by their node.
         """
         clients: dict[str, dict[str, int]] = {}
         for message in self._sent:
-            name = self._names.get(message.metadata.dst_node_id, "")
-            down = receipt(self._grid, message).down
-            clients[name] = {"down": down, "up": self._up.get(name, 0)}
+            node = message.metadata.dst_node_id
+            one = clients.setdefault(names.get(node, f"node {node}"), {"down": 0})
+            one["down"] += receipt(self._grid, message).down
+            one["up"] = self._up.get(node, 0)
         if not clients:
+            return
+        if what == APART:
+            session.record.add("comparison", what=what, clients=clients)
             return
         session.totals.down += sum(one["down"] for one in clients.values())
         session.totals.up += sum(one["up"] for one in clients.values())

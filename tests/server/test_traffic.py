@@ -13,12 +13,13 @@ def test_evaluations_are_counted_too(tmp_path: Path) -> None:
         tmp_path, eval={"where": "clients", "local": False}, data={"validation": 0.3}
     )
     summary = federate(config)
-    trained, judged = lines(config, "contribution"), lines(config, "traffic")
-    assert [line["round"] for line in judged] == [0, 1, 2]
-    assert all(line["what"] == "evaluate" for line in judged)
+    trained, told = lines(config, "contribution"), lines(config, "traffic")
+    kinds = [(line["what"], line["round"]) for line in told]
+    assert kinds == [("query", 0), *(("evaluate", number) for number in range(3))]
+    judged = told[1:]
     clients = {line["client"] for line in trained}
-    assert all(line["clients"].keys() == clients for line in judged)
-    each = [one for line in judged for one in line["clients"].values()]
+    assert all(line["clients"].keys() == clients for line in told)
+    each = [one for line in told for one in line["clients"].values()]
     assert all(one["up"] > 0 and one["down"] > 0 for one in each)
     up = sum(line["bytes"] for line in trained) + sum(one["up"] for one in each)
     down = sum(line["down"] for line in trained) + sum(one["down"] for one in each)
@@ -47,6 +48,44 @@ def test_every_client_reaches_the_same_bytes(
     assert all(line["formats"] == formats for line in found)
     assert all(line["verdict"] == "accepted" for line in found)
     assert lines(config, "release")[-1]["digest"] == summary["model_digest"]
+
+
+def test_comparisons_are_told_apart(tmp_path: Path) -> None:
+    """What it takes to train alone is no part of what the federation took."""
+    config = tiny.config(tmp_path)
+    summary = federate(config)
+    (apart,) = lines(config, "comparison")
+    assert apart["what"] == "train.alone"
+    assert len(apart["clients"]) == summary["clients"]
+    assert all(one["up"] > 0 and one["down"] > 0 for one in apart["clients"].values())
+    query = lines(config, "traffic")[0]["clients"].values()
+    trained = lines(config, "contribution")
+    up = sum(line["bytes"] for line in trained) + sum(one["up"] for one in query)
+    assert summary["bytes"]["up"] == up
+
+
+@pytest.mark.parametrize("space", ["product", "frozen-a"])
+def test_the_way_down_has_a_budget_too(tmp_path: Path, space: str) -> None:
+    """It holds, is told, differs from the default, and all reach the same bytes."""
+    config = tiny.config(
+        tmp_path,
+        wire={"down_bytes": 1500},
+        lora={"space": space},
+        eval={"local": False},
+    )
+    summary = federate(config)
+    released = lines(config, "release")
+    assert all(0 < line["bytes"] <= 1500 for line in released)
+    assert all(sum(line["formats"].values()) > 0 for line in released)
+    assert released[-1]["digest"] == summary["model_digest"]
+    assert {one["verdict"] for one in lines(config, "contribution")} == {"accepted"}
+
+
+def test_the_server_measures_what_goes_down(tmp_path: Path) -> None:
+    config = tiny.config(tmp_path, wire={"down": "auto"}, eval={"local": False})
+    federate(config)
+    (first, *_) = lines(config, "release")
+    assert first["formats"] != {"fp16": sum(first["formats"].values())}
 
 
 def test_budgets_hold_and_are_told(tmp_path: Path) -> None:
