@@ -97,11 +97,13 @@ def launchers(folder: JoinFolder) -> Path:
     return folder.state / "bin"
 
 
-def write_launchers(folder: JoinFolder) -> None:
+def write_launchers(folder: JoinFolder, module: str = OURS) -> None:
     """Put our client before Flower's loader, and refusals before everything else."""
     place = launchers(folder)
     place.mkdir(parents=True, exist_ok=True)
-    runtimes.write_launcher(place / "flwr-clientapp", OURS, folder.logs / "client.log")
+    runtimes.write_launcher(
+        place / "flwr-clientapp", module, folder.logs / "client.log"
+    )
     for name in REFUSED:
         path = place / name
         path.write_text(

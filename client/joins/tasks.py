@@ -14,11 +14,12 @@ from ...protocols import telemetry  # noqa: F401  before flwr
 RUNNER = "flwr.supernode.runtime.run_clientapp"
 
 
-def install(runner: Any) -> None:
+def install(runner: Any, module: str) -> None:
     """Have Flower's runner unpack nothing and load our app.
 
     Args:
         runner: Flower's module `RUNNER`.
+        module: where our `app` is.
     """
 
     def unpack(*_: Any, **__: Any) -> None:
@@ -28,20 +29,22 @@ def install(runner: Any) -> None:
         return load
 
     def load(*_: str) -> Any:
-        from .app import app
-
-        return app
+        return importlib.import_module(module).app
 
     runner.install_from_fab = unpack
     runner.get_load_client_app_fn = loader
 
 
-def main() -> None:
-    """Run one task, at the pace that the institution allows."""
+def main(module: str = "fedelta.client.joins.app") -> None:
+    """Run one task, at the pace that the institution allows.
+
+    Args:
+        module: where the client app is.
+    """
     os.nice(int(os.environ.get("FEDELTA_NICE", "0")))
     from flwr.supernode.cli.flwr_clientapp import flwr_clientapp
 
-    install(importlib.import_module(RUNNER))
+    install(importlib.import_module(RUNNER), module)
     flwr_clientapp()
 
 

@@ -10,10 +10,14 @@ from pathlib import Path
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
+from ...client import logs
 from ...protocols.errors import ConfigError
+from ...protocols.settings import Config
 from .. import environments, files
+from ..chronicles import Chronicle
 from ..coordination import coordinate
 from ..journal import Journal
+from ..regions.trees import TreeGrid, routes
 from ..runs import config_from_json, config_json
 from . import controls, rosters
 from .folders import HostFolder
@@ -31,17 +35,27 @@ def main(grid: Grid, context: Context) -> None:
     config = config_from_json(text)
     folder = HostFolder.open(Path.cwd())
     environments.prepare()
+    logs.begin(also=("flwr",))
     admitted = rosters.active(folder.roster)
-    asked = [one.name for one in config.clients]
-    if strangers := sorted(set(asked) - admitted.keys()):
+    ways = routes({one.name: one.region for one in config.clients}, admitted)
+    asked = {way.partition("/")[0] or name for name, way in ways.items()}
+    if strangers := sorted(asked - admitted.keys()):
         raise ConfigError(f"not on the roster: {', '.join(strangers)}")
     journal = Journal(folder.root / config.run.out, config.journal.keep)
     journal.hold()
     try:
         files.write(journal.folder / "config.json", config_json(config).encode())
         known = controls.register(folder)
-        hosted = HostGrid(grid, {name: known[name] for name in asked})
+        hosted = HostGrid(grid, {name: known[name] for name in sorted(asked)})
         hosted.gather(config)
-        coordinate(hosted, config, journal)
+        coordinate(_tree(hosted, ways, config), config, journal, [Chronicle()])
     finally:
         journal.release()
+
+
+def _tree(hosted: HostGrid, ways: dict[str, str], config: Config) -> Grid:
+    """The grid itself, or with parcels where clients are behind regions."""
+    if not any(ways.values()):
+        return hosted
+    vouch = config.merge.tree == "regions"
+    return TreeGrid(hosted, hosted.nodes, ways, vouch=vouch)

@@ -45,7 +45,9 @@ def up(folder: HostFolder, tell: Callable[[str], None]) -> None:
             supervisor.end()
 
 
-def write_launchers(folder: HostFolder) -> None:
+def write_launchers(
+    folder: HostFolder, module: str = "fedelta.server.hosts.tasks"
+) -> None:
     """Put our launcher before Flower's, which would load a bundle's code."""
     target = services.launchers(folder) / "flwr-serverapp"
-    write_launcher(target, "fedelta.server.hosts.tasks", folder.logs / "server.log")
+    write_launcher(target, module, folder.logs / "server.log")

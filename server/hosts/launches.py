@@ -9,11 +9,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ...aggregators.branches import climbs
+from ...aggregators.recipes import recipe
 from ...client.joins.runtimes import program
 from ...protocols.errors import ConfigError, FedeltaError
 from ...protocols.settings import Client, Config
 from .. import files
 from ..records import Line, read
+from ..regions.trees import routes
 from ..runs import config_json
 from . import controls, rosters, services
 from .folders import HostFolder
@@ -41,8 +44,11 @@ def hosted(folder: HostFolder, config: Config) -> Config:
         raise ConfigError("eval.central needs all data in one place: set it to false")
     admitted = rosters.active(folder.roster)
     clients = config.clients or tuple(Client(name) for name in sorted(admitted))
-    if strangers := [one.name for one in clients if one.name not in admitted]:
+    ways = routes({one.name: one.region for one in clients}, admitted)
+    if strangers := [n for n, way in ways.items() if not way and n not in admitted]:
         raise ConfigError(f"not on the roster: {', '.join(strangers)}")
+    if any(ways.values()):
+        _climbs(config)
     if not clients:
         raise ConfigError(
             "nobody is admitted yet: `fedelta host admit KEY.pub --name NAME`"
@@ -57,6 +63,19 @@ def hosted(folder: HostFolder, config: Config) -> Config:
         eval=replace(config.eval, local=False),
         run=replace(config.run, out=f"runs/{Path(config.run.out).name}"),
     )
+
+
+def _climbs(config: Config) -> None:
+    """See that states can climb, where they are to."""
+    lora, space = config.train.mode == "lora", config.lora.space
+    chosen = recipe(config.merge.recipe)
+    if config.merge.tree == "regions" and not climbs(chosen, space, lora=lora):
+        raise ConfigError(
+            f'merge.tree = "regions": a state of {config.merge.recipe} in lora.space = '
+            f'"{space}" grows with the clients. Use merge.tree = "flat" (regions hand '
+            'replies on as they came: the same model), or lora.space = "frozen-a" with '
+            "a recipe that adds"
+        )
 
 
 def start(folder: HostFolder, config: Config) -> int:

@@ -13,28 +13,32 @@ from ...protocols import telemetry  # noqa: F401  before flwr
 RUNNER = "flwr.superlink.runtime.run_serverapp"
 
 
-def install(runner: Any) -> None:
+def install(runner: Any, module: str) -> None:
     """Have Flower's runner run our app and load nothing.
 
     Args:
         runner: Flower's module `RUNNER`.
+        module: where our `app` is.
     """
     original = runner.run_
 
     def ours(*, grid: Any, context: Any, **bundle: Any) -> Any:
-        from .app import app
-
+        app = importlib.import_module(module).app
         where = bundle["server_app_dir"]
         return original(grid, context, where, loaded_server_app=app)
 
     runner.run_ = ours
 
 
-def main() -> None:
-    """Run one task."""
+def main(module: str = "fedelta.server.hosts.app") -> None:
+    """Run one task.
+
+    Args:
+        module: where the server app is.
+    """
     from flwr.superlink.cli.flwr_serverapp import flwr_serverapp
 
-    install(importlib.import_module(RUNNER))
+    install(importlib.import_module(RUNNER), module)
     flwr_serverapp()
 
 

@@ -1,5 +1,6 @@
 """A tree of servers in this process: real regions, whose clients train for real."""
 
+import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict
@@ -82,7 +83,7 @@ class Tree:
         if way not in self._edges:
             folder = self.folder(way)
             folder.mkdir(parents=True, exist_ok=True)
-            record = Record(folder / "record.jsonl")
+            record = Record(folder / "record.jsonl", keep=sys.maxsize)
             self._stack.callback(record.close)
             grid = self._grid(way)
             run = run_id(self.config)
