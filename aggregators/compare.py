@@ -1,35 +1,40 @@
 """How clients' updates stand to each other before they are merged."""
 
-import math
 import re
-from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from ..protocols.vectors import Contribution, Layout
-from . import factors
+from ..protocols.vectors import Contribution
+from . import conflicts, factors, redundancies, subspaces
+from .conflicts import Table, mean
 from .products import Products, stacks
-from .scales import same
 from .spaces import Arrival, paired_shapes, whole
-
-Table = npt.NDArray[np.float64]
 
 _LAYER = re.compile(r"(?:^|\.)(?:layers?|h|blocks?)\.(\d+)(?=\.)")
 
+WRITTEN, READ = "overlap_written", "overlap_read"
 
-def compare(arrivals: Sequence[Arrival]) -> dict[str, Any]:
-    """Pairwise cosine and sign conflict, over all and by layer.
 
-    Low-rank pairs are compared as their products. The conflict of two updates is the
-    share of opposite signs among the elements that both move.
+def compare(arrivals: Sequence[Arrival], density: float = 0.2) -> dict[str, Any]:
+    """Tables of clients, two by two, over all and by layer.
+
+    Low-rank pairs are compared as their products.
+
+    Args:
+        arrivals: a round's accepted replies.
+        density: the share of each tensor that trimming keeps.
 
     Returns:
-        "clients": names in order; "cosine" and "conflict": [K][K] tables; "layers":
-        by layer ("layer.3", or the tensor's name outside of layers) the mean of each
-        over pairs of clients; all JSON-able.
+        All JSON-able. "clients": names in order; "norms": of their updates; tables
+        [K][K]: "cosine"; "conflict", the share of opposite signs among the elements
+        that both move, and "conflict_trimmed", the same of each one's largest;
+        "disparity", how many times the larger magnitude is the smaller; and of
+        low-rank updates "overlap_written" and "overlap_read", as `subspaces` has
+        them. "energy": by client, the share of its energy in its largest elements, by
+        "densities". "layers": by layer ("layer.3", or the tensor's name outside of
+        layers) the mean of each table over pairs of clients.
 
     Raises:
         PayloadError: replies whose tensors do not fit each other.
@@ -52,21 +57,20 @@ def compare(arrivals: Sequence[Arrival]) -> dict[str, Any]:
             Products(one.contribution, held[one.name], shapes, whole(one))
             for one in ordered
         ]
-        for view in views:
-            same(views[0].layout, view.layout)
-        layers = _layers(views)
-    total = sum(layers.values(), np.zeros((3, len(views), len(views))))
+        layout = views[0].layout
+        group = [layer(name) for name in layout.names]
+        sums = conflicts.tables(views, group, density)
+        every = conflicts.stride(layout, len(views))
+        energy = redundancies.energies(views, every=every)
+    found = _read(sums, subspaces.overlaps(list(held.values())))
+    names = [one.name for one in ordered]
+    total = sum(sums.values(), np.zeros((7, len(views), len(views))))
     return {
-        "clients": [one.name for one in ordered],
-        "cosine": _cosine(total).tolist(),
-        "conflict": _conflict(total).tolist(),
-        "layers": {
-            name: {
-                "cosine": _mean(_cosine(table)),
-                "conflict": _mean(_conflict(table)),
-            }
-            for name, table in sorted(layers.items(), key=lambda one: _order(one[0]))
-        },
+        "clients": names,
+        "norms": conflicts.norms(total).tolist(),
+        **found,
+        "densities": list(redundancies.DENSITIES),
+        "energy": energy,
     }
 
 
@@ -81,43 +85,43 @@ def layer(name: str) -> str:
     return f"layer.{found[1]}" if found else name
 
 
-def _layers(views: Sequence[Contribution]) -> dict[str, Table]:
-    """By layer [3, K, K]: products, opposite signs, both moved."""
-    layout: Layout = views[0].layout
-    count = len(views)
-    sums: dict[str, Table] = defaultdict(lambda: np.zeros((3, count, count)))
-    for span in layout.spans:
-        values = np.stack([view.block(span).dense() for view in views])
-        signs = np.sign(values)
-        both = np.abs(signs) @ np.abs(signs).T
-        wide = values.astype(np.float64)
-        table = sums[layer(layout.names[span.tensor])]
-        table[0] += wide @ wide.T
-        table[1] += (both - signs @ signs.T) / 2
-        table[2] += both
-    return dict(sums)
+def _read(
+    sums: Mapping[str, Table], overlaps: Mapping[str, tuple[Table, Table]]
+) -> dict[str, Any]:
+    """All tables, whole and as means by layer."""
+    total = sum(sums.values(), np.zeros_like(next(iter(sums.values()))))
+    whole_tables = _tables(total)
+    by_layer = {name: _tables(table) for name, table in sums.items()}
+    for name, two in overlaps.items():
+        for key, table in zip((WRITTEN, READ), two, strict=True):
+            own = by_layer[layer(name)]
+            own.setdefault(key, []).append(table)
+            whole_tables.setdefault(key, []).append(table)
+    ordered = sorted(by_layer.items(), key=lambda one: _order(one[0]))
+    return {
+        **{key: _one(table).tolist() for key, table in whole_tables.items()},
+        "layers": {
+            name: {key: mean(_one(table)) for key, table in own.items()}
+            for name, own in ordered
+        },
+    }
 
 
-def _cosine(table: Table) -> Table:
-    lengths = np.sqrt(np.diag(table[0]))
-    scale = np.outer(lengths, lengths)
-    cosine: Table = np.divide(
-        table[0], scale, out=np.zeros_like(scale), where=scale > 0
-    )
-    return np.clip(cosine, -1, 1)
+def _tables(table: Table) -> dict[str, Any]:
+    return {
+        "cosine": conflicts.cosine(table),
+        "conflict": conflicts.conflict(table),
+        "conflict_trimmed": conflicts.conflict(table, trimmed=True),
+        "disparity": conflicts.disparity(table),
+    }
 
 
-def _conflict(table: Table) -> Table:
-    conflict: Table = np.divide(
-        table[1], table[2], out=np.zeros_like(table[1]), where=table[2] > 0
-    )
-    return conflict
-
-
-def _mean(table: Table) -> float:
-    """Over pairs of different clients."""
-    pairs = table[np.triu_indices(len(table), 1)]
-    return float(pairs.mean()) if pairs.size else math.nan if len(table) == 0 else 0.0
+def _one(table: Table | list[Table]) -> Table:
+    """A table, or the mean of several."""
+    if isinstance(table, list):
+        found: Table = np.mean(table, axis=0)
+        return found
+    return table
 
 
 def _order(name: str) -> tuple[int, int, str]:
