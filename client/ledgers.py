@@ -63,12 +63,19 @@ class Ledger:
     def __init__(self, path: Path, delta: float, budget: float = 0.0) -> None:
         self._path, self._delta, self._budget = path, delta, budget
         self._lines = _read(path)
-        self.spent = self.after(None) if self._lines else 0.0
+        last = self._lines[-1] if self._lines else {"delta": delta, "epsilon": 0.0}
+        known = last["delta"] == delta
+        self.spent = float(last["epsilon"]) if known else self.after(None)
 
     @property
     def head(self) -> str:
         """Digest of the last line, and through it of all; empty before the first."""
         return str(self._lines[-1]["digest"]) if self._lines else ""
+
+    @property
+    def count(self) -> int:
+        """How many releases were charged."""
+        return len(self._lines)
 
     def events(self) -> list[Event]:
         """All that was charged."""

@@ -118,13 +118,13 @@ def guarded(
     config, number = session.config, arrivals.number
     if not active(config):
         return None
-    given, held = config.privacy, session.states.get(STATE, {})
+    given = config.privacy
     ledger = _ledger(session)
-    if ledger.count < int(held.get("charges", np.int64(0))):
+    if ledger.count < int(_held(session, "charges", 0.0)):
         raise CheckpointError(
             f"{_path(session) / FILE}: charges of this run are missing"
         )
-    clip = float(held.get("clip", np.float64(given.clip)))
+    clip = _held(session, "clip", given.clip)
     subject = _subject(session, arrivals, clip)
     event = Event(given.noise_multiplier, given.rate)
     spent = ledger.charge(Charge("client", number, subject, event))
@@ -144,11 +144,11 @@ def guarded(
     session.record.add("privacy", round=number, delta=given.delta, **told)
     drawn = source.normals("clip", 0, 1)[0]
     clip = _followed(session, clip, private, len(found), float(drawn))
-    state = {"clip": np.float64(clip), "charges": np.int64(ledger.count)}
+    state = {"clip": clip, "charges": float(ledger.count)}
     merged = private.merged
     return Guarded(
         Merged(merged.update, merged.carry, merged.report | told),
-        {name: np.atleast_1d(value) for name, value in state.items()},
+        {name: np.array([value]) for name, value in state.items()},
     )
 
 
@@ -194,6 +194,12 @@ def secret(session: Session) -> Secret:
         part.replace(path)
         files.sync(path.parent)
     return Secret(path.read_bytes()).of(session.run)
+
+
+def _held(session: Session, name: str, default: float) -> float:
+    """A number that the last committed round left."""
+    found = session.states.get(STATE, {}).get(name)
+    return default if found is None else float(found[0])
 
 
 def _path(session: Session) -> Path:
