@@ -15,6 +15,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from .. import __version__
+from ..client import logs
 from ..client.joins.commands import app as join_commands
 from ..protocols.errors import ConfigError, FedeltaError, RoundError
 from .commands import compare, init, inspect, replay, report
@@ -61,8 +62,11 @@ def _common(
     debug: Annotated[
         bool, typer.Option("--debug", help="Show where an error came from.")
     ] = False,
+    log: Annotated[
+        str, typer.Option(help='Logs as "text" or "json".', show_default=False)
+    ] = "",
 ) -> None:
-    """What every command takes (`main` reads ``--debug`` wherever it stands)."""
+    """What every command takes (`main` reads the last two wherever they stand)."""
 
 
 @app.command()
@@ -250,7 +254,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in given
     try:
-        app([word for word in given if word != "--debug"], prog_name="fedelta")
+        rest, form = logs.taken([word for word in given if word != "--debug"])
+        logs.choose(form)
+        app(rest, prog_name="fedelta")
     except ConfigError as error:
         _fail(error, 2, debug=debug)
     except RoundError as error:

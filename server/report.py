@@ -90,8 +90,8 @@ def lead(history: History) -> str:
         if name in marks
     ]
     text = (
-        f"{count} clients, {_rounds(summary['rounds'])}, merged by {summary['recipe']}: "
-        f"{metric} {told(metric, final)}"
+        f"{count} clients, {_rounds(summary['rounds'])}, merged by "
+        f"{summary['recipe']}: {metric} {told(metric, final)}"
     )
     return f"{text} ({'; '.join(against)})." if against else f"{text}."
 

@@ -11,6 +11,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from ..client import logs
+from .chronicles import Chronicle
 from .tables import duration, is_share, size, told
 from .tallies import Line, Tally, told_round
 
@@ -142,8 +144,10 @@ class Silence(AbstractContextManager["Silence"]):
         """Let a line pass."""
 
 
-def view(*, quiet: bool = False, errors: bool = False) -> Lines | Screen | Silence:
-    """The view that suits where the output goes.
+def view(
+    *, quiet: bool = False, errors: bool = False
+) -> Lines | Screen | Silence | Chronicle:
+    """The view that suits where the output goes: a log, where JSON was asked for.
 
     Args:
         quiet: show nothing.
@@ -151,5 +155,8 @@ def view(*, quiet: bool = False, errors: bool = False) -> Lines | Screen | Silen
     """
     if quiet:
         return Silence()
+    if logs.chosen() == "json":
+        logs.begin()
+        return Chronicle()
     console = Console(file=sys.stderr if errors else sys.stdout)
     return Screen(console) if console.is_terminal else Lines(console)

@@ -5,24 +5,41 @@ to, says ``join.toml``. A plan outside it gets a refusal with its reason.
 """
 
 import json
+import logging
+import time
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
-from ...protocols.errors import ConfigError
+from ...protocols.errors import ConfigError, PayloadError
+from ...protocols.messages import read_plan
 from .. import app as inner
-from .. import sessions
+from .. import logs, sessions
 from ..failures import error_reply
 from . import policies
 from .folders import JoinFolder
 
 app = ClientApp()
+LOG = logging.getLogger("fedelta.join")
 
 
 def guarded(message: Message, context: Context) -> Message:
     """Check a message's run against the policy, then answer it on the own data."""
+    logs.begin(also=("flwr",))
+    with logs.about(**_place(message)):
+        LOG.info("%s: asked", message.metadata.message_type)
+        began = time.monotonic()
+        reply = _answered(message, context)
+        said = f"no: {reply.error.reason}" if reply.has_error() else "answered"
+        took = {"seconds": round(time.monotonic() - began, 3)}
+        LOG.info("%s: %s", message.metadata.message_type, said, extra={"told": took})
+    return reply
+
+
+def _answered(message: Message, context: Context) -> Message:
     try:
         folder = JoinFolder.open(Path(str(context.node_config["folder"])))
         ours = _ours(folder, context)
@@ -34,6 +51,15 @@ def guarded(message: Message, context: Context) -> Message:
 app.train()(guarded)
 app.evaluate()(guarded)
 app.query()(guarded)
+
+
+def _place(message: Message) -> dict[str, Any]:
+    """What a message is about, for the log."""
+    try:
+        plan, _ = read_plan(message.content)
+    except PayloadError:  # a question before round 1
+        return {}
+    return {"run": plan.run, "round": plan.round, "client": plan.client}
 
 
 def _ours(folder: JoinFolder, context: Context) -> Context:

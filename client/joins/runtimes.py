@@ -7,13 +7,13 @@ import shutil
 import signal
 import socket
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from ...protocols.errors import ConfigError
+from .. import logs
 from ..stores import write
 from .processes import Running
 
@@ -56,15 +56,18 @@ def held(state: Path) -> Iterator[None]:
 
 @contextmanager
 def told(path: Path, tell: Callable[[str], None]) -> Iterator[Callable[[str], None]]:
-    """Lines both to people and, with the time, to a log file."""
+    """Lines both to people and, with the time, to a log file.
+
+    Where logs are to be JSON, both get JSON.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a", encoding="utf-8") as log:
 
         def say(text: str) -> None:
-            at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-            log.write(f"{at} {text}\n")
+            line = logs.line(path.stem, text)
+            log.write(f"{line}\n")
             log.flush()
-            tell(text)
+            tell(line if logs.chosen() == "json" else text)
 
         yield say
 

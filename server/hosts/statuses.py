@@ -16,6 +16,7 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from ... import __version__
+from ...client import logs
 from ...client.joins.runtimes import UP, state_of, stopping
 from ...protocols import digests
 from ...protocols.errors import ConfigError, FedeltaError
@@ -190,6 +191,7 @@ def serve(folder: HostFolder) -> tuple[Any, Statuses]:
 def main(arguments: list[str]) -> None:
     """Serve a host's folder until SIGTERM."""
     folder = HostFolder.open(Path(arguments[0]))
+    logs.begin()
     with stopping() as stop:
         server, service = serve(folder)
         with exporting(folder, service.members):

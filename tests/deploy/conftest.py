@@ -55,10 +55,10 @@ def federation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Federation]
         for at, name in enumerate(NAMES)
     }
     with Processes(root / "out") as processes:
-        processes.start("host", "host", "up", str(hosted.root))
+        processes.start("host", "host", "up", str(hosted.root), "--log", "json")
         processes.until("host", "nodes may join")
         for name, member in members.items():
-            processes.start(name, "join", "up", str(member.root))
+            processes.start(name, "join", "up", str(member.root), "--log=json")
         yield Federation(hosted, members, processes, config, root)
     assert not left_behind([hosted.root, *(one.root for one in members.values())])
 

@@ -123,3 +123,32 @@ def test_a_plan_outside_the_policy_is_refused_and_said(
     ]
     assert line["client"] == "hospital-a"
     assert "train.steps is 2, allowed is at most 1" in line["detail"]
+
+
+def test_logs_are_json_and_say_what_they_are_about(
+    finished: Path, federation: Federation
+) -> None:
+    host, member = federation.host.logs, federation.members["hospital-a"].logs
+    run = json.loads((finished / "record.jsonl").read_text().splitlines()[0])["run"]
+    found = {  # Flower prints a few lines of its own before ours begin
+        name: [
+            json.loads(text)
+            for text in (folder / name).read_text().splitlines()
+            if name in ("host.log", "join.log") or text.startswith("{")
+        ]
+        for folder, name in (
+            *((host, name) for name in ("host.log", "server.log")),
+            *((member, name) for name in ("join.log", "client.log")),
+        )
+    }
+    for name, lines in found.items():
+        assert lines, name
+        assert all({"run", "round", "client"} <= line.keys() for line in lines), name
+    said = [line for line in found["server.log"] if line["logger"] == "fedelta.run"]
+    assert {(line["run"], line["round"]) for line in said} >= {(run, 1), (run, 2)}
+    trained = [
+        (line["run"], line["round"], line["client"])
+        for line in found["client.log"]
+        if line["message"] == "train: answered"
+    ]
+    assert trained == [(run, 1, "hospital-a"), (run, 2, "hospital-a")]
