@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from flwr.app import Message, MessageType
+from flwr.app import Message, MessageType, RecordDict
 
 from ...protocols import seeds
 from ...protocols.budgets import (
@@ -92,6 +92,8 @@ class Sizes:
         plan: of a message that brings nothing but its plan.
         judged: of an evaluation's reply.
         touched: of the weights that updates change, as float32.
+        asked: of the first question, and
+        named: of the answer to it.
     """
 
     replies: Mapping[str, int]
@@ -99,6 +101,8 @@ class Sizes:
     plan: int
     judged: int
     touched: int
+    asked: int = 0
+    named: int = 0
     held: dict[str, int] = field(default_factory=dict)
 
     def lacking(self, client: str, version: int) -> int:
@@ -154,7 +158,11 @@ def sizes(
     down = _payload(config, update, downlink(config), most)
     one = replace(plan, version=1, updates=(name,))
     brought = _size(Message(plan_content(one, [b""]), 2, MessageType.TRAIN)) - bare
-    return Sizes(found, down + brought, bare, judged, 4 * touched)
+    asked = _size(Message(RecordDict(), 2, MessageType.QUERY))
+    who = {"client": plan.client, "layout": name, "base": name}
+    known_as = metrics_content(who | {"examples": 9.0, "validation": 0.0})
+    named = _size(Message(known_as, 2, MessageType.QUERY))
+    return Sizes(found, down + brought, bare, judged, 4 * touched, asked, named)
 
 
 def followed(config: Config, roster: Roster, given: Sizes) -> dict[str, Volume]:
@@ -165,7 +173,10 @@ def followed(config: Config, roster: Roster, given: Sizes) -> dict[str, Volume]:
         roster: who takes part.
         given: what single messages take.
     """
-    found = {one.name: Volume(reply=given.replies[one.name]) for one in roster}
+    found = {
+        one.name: Volume(given.named, given.asked, given.replies[one.name])
+        for one in roster
+    }
     judging = config.eval.where in ("clients", "both")
     last, run = config.run.rounds, run_id(config)
     for number in range(last + 1):
