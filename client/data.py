@@ -4,7 +4,7 @@ All of it follows from the configuration and its seed, so that the server's proc
 and every worker see the same clients without a word between them.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -238,6 +238,25 @@ def _read(
     if config.model.task == CAUSAL:
         return scripts.read(source, config.data, keep=keep, domain=domain)
     return tables.read(source, config.data, keep=keep)
+
+
+def public(source: str, config: Config, labels: Sequence[str]) -> Examples:
+    """A file that is nobody's: texts of classes that a task has.
+
+    Raises:
+        ConfigError: it cannot be read, or has a class that the task has not.
+    """
+    found = _capped(_read(source, config), config)
+    if strange := sorted(set(found[tables.LABEL]) - set(labels)):
+        raise ConfigError(f"{source}: has classes that no client has: {strange[:5]}")
+    return _examples(found, tuple(labels))
+
+
+def joined(parts: Sequence[Examples]) -> Examples:
+    """Several data owners' examples in one."""
+    texts = tuple(text for part in parts for text in part.texts)
+    labels = [part.labels for part in parts]
+    return Examples(texts, np.concatenate([*labels, np.zeros(0, np.int64)]))
 
 
 def _shuffle(table: "Dataset", what: str, seed: int, most: int = 0) -> "Dataset":

@@ -193,6 +193,10 @@ class Base:
         self._masters.fold(self.starts.completed(update, number))
         self.applied += (digest,)
 
+    def settle(self) -> None:
+        """Have what is computed with follow the weights that were written to."""
+        self._masters.settle()
+
 
 def _floats(named: "Mapping[str, nn.Parameter]") -> "dict[str, nn.Parameter]":
     return {name: one for name, one in named.items() if one.is_floating_point()}

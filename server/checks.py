@@ -15,6 +15,7 @@ from ..protocols.errors import ConfigError
 from ..protocols.settings import Config
 from ..protocols.wires import AUTO, Wire, wire
 from . import exports, premises, restrictions
+from .evidence import gates
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _MOST_CLIENTS = 1 << 16
@@ -86,6 +87,7 @@ def check(config: Config) -> None:
     _wire(config)
     restrictions.check(config)
     premises.check(config)
+    gates.check(config)
 
 
 def _ranges(config: Config) -> None:

@@ -13,12 +13,11 @@ from typing import Any
 import numpy as np
 
 from ..aggregators import compare, factors
-from ..aggregators.base import Key
 from ..aggregators.furthers import is_further
 from ..aggregators.outer import optimizer
 from ..aggregators.products import Read
 from ..aggregators.recipes import recipe
-from ..aggregators.spaces import Arrival, Merged, merge_round
+from ..aggregators.spaces import Arrival, Merged
 from ..protocols import digests, seeds
 from ..protocols.budgets import downlink, downlink_budget, uplink, written
 from ..protocols.codec import Context, Header, Payload, decode
@@ -29,7 +28,8 @@ from ..protocols.vectors import Floats, TaskVector
 from . import placements, protections
 from .admission import Rules, judge
 from .arrivals import Arrivals
-from .regions.climbs import climb
+from .evidence import gates
+from .mergers import merger
 from .rosters import Member
 from .sessions import Session
 from .versions import Update
@@ -48,12 +48,14 @@ class Release:
         states: what the next merge needs, by kind.
         report: numbers for the record (rank, truncation...).
         diagnostics: how the clients' updates lie to each other.
+        gate: what the gate found and did; nothing where there is none.
     """
 
     update: Update
     states: States
     report: Mapping[str, float]
     diagnostics: Mapping[str, Any]
+    gate: Mapping[str, Any] | None = None
 
 
 def rules_of(session: Session, client: str, number: int) -> Rules:
@@ -86,14 +88,21 @@ def release(session: Session, arrivals: Arrivals, grid: Any = None) -> Release:
     """
     with _opened(session, arrivals) as found:
         hidden = protections.guarded(session, found, arrivals)
-        merged = hidden.merged if hidden else _merged(session, found, arrivals, grid)
         told = compare.compare(found) if found and not hidden else {}
+        merge, gate = merger(session, arrivals, grid), dict[str, Any]()
+        if hidden:
+            merged = hidden.merged
+        elif told and gates.active(session, arrivals):
+            merged, gate = gates.passed(session, found, merge, arrivals.number)
+        else:
+            merged = merge(found, "")
     wanted, states = _stepped(session, merged, _present(session, arrivals))
     if hidden:
         states[protections.STATE] = hidden.state
+    states |= gates.memory(session, gate, arrivals.number)
     update = pack(session, wanted, arrivals.number)
     _owed(states, wanted, update.tensors, session)
-    return Release(update, states, merged.report, told)
+    return Release(update, states, merged.report, told, gate)
 
 
 def read_update(session: Session, version: int, digest: str) -> Update:
@@ -181,25 +190,6 @@ def _arrival(
     share = 1 if uniform else min(payload.header.weight, member.weight)
     return Arrival(
         member.name, payload, share, member.region, tuple(rules.pairs), rules.start
-    )
-
-
-def _merged(
-    session: Session, found: list[Arrival], arrivals: Arrivals, grid: Any
-) -> Merged:
-    config, number = session.config, arrivals.number
-    done = next((rules.applied for rules in arrivals.rules.values()), ())
-    chosen = placements.left(recipe(config.merge.recipe), done)
-    if arrivals.behind():
-        return climb(session, arrivals, grid, found, chosen)
-    return merge_round(
-        chosen,
-        config.lora.space,
-        found,
-        key=Key(session.run, number),
-        rank_down=config.lora.rank_down or 4 * config.highest_rank,
-        carry=session.states.get("carry", {}),
-        regions=config.merge.tree == "regions",
     )
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from ..aggregators.recipes import SPACES, properties, recipe
 from ..protocols.errors import ConfigError
-from ..protocols.settings import Config
+from ..protocols.settings import Config, Gate
 from . import environments, evaluation, files, placements
 from .admission import Rules
 from .arrivals import Arrivals
@@ -90,6 +90,7 @@ class Variant:
             run=replace(config.run, name=self.name, out=str(out)),
             merge=replace(config.merge, recipe=self.recipe, server_optimizer=""),
             lora=replace(config.lora, space=cast("Any", self.space)),
+            gate=Gate(),
         )
 
 

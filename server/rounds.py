@@ -175,6 +175,8 @@ class RoundStrategy(Strategy):
         self._report = made.report
         if made.diagnostics:
             session.record.add("diagnostics", round=number, **made.diagnostics)
+        if made.gate:
+            session.record.add("gate", round=number, **made.gate)
 
     def _tell(self, arrivals: Arrivals) -> None:
         session = self._session

@@ -1,0 +1,93 @@
+"""Who judges merges: the last global model with each of them folded in, in turn."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from ...aggregators.spaces import Arrival, Merged
+from ...protocols.errors import ConfigError
+from ...protocols.settings import Gate
+from ..selections import falls
+
+if TYPE_CHECKING:
+    from ...client.data import Examples
+    from ..sessions import Session
+
+Again = Callable[[Sequence[Arrival], str], Merged]
+"""Merges some arrivals by a recipe; by the run's where it is empty."""
+
+VALIDATION, TEST = "validation", "test"
+
+
+@dataclass(slots=True)
+class Gatekeeper:
+    """The gate of one round.
+
+    Attributes:
+        session: the run, its base at the last global model.
+        number: the round.
+        told: what the decision is made from, for the record.
+    """
+
+    session: "Session"
+    number: int
+    told: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def gate(self) -> Gate:
+        """The settings."""
+        return self.session.config.gate
+
+    @property
+    def metric(self) -> str:
+        """By which merges are judged."""
+        return self.gate.metric or self.session.config.eval.metric
+
+    def value(self, update: Mapping[str, Any] | None) -> float:
+        """The metric of the last model with an update folded in."""
+        from ...client.evaluation import evaluate
+        from ...client.trials import trial
+
+        session, some = self.session, examples(self.session)
+        if update is None:
+            found = evaluate(session.base, some, session.config)
+        else:
+            with trial(session.base, update):
+                found = evaluate(session.base, some, session.config)
+        if self.metric not in found:
+            raise ConfigError(
+                f"gate.metric = {self.metric!r}: there are {', '.join(sorted(found))}"
+            )
+        return found[self.metric]
+
+    def above(self, one: float, other: float) -> float:
+        """How much better one value is than another."""
+        return other - one if falls(self.metric) else one - other
+
+    def good(self, value: float) -> bool:
+        """Whether a merge is no worse than the last model, within the tolerance."""
+        gap = self.above(value, float(self.told["before"]))
+        return gap >= -self.gate.tolerance
+
+
+def examples(session: "Session") -> "Examples":
+    """What merges are judged on.
+
+    Raises:
+        ConfigError: there is none of it here.
+    """
+    from ...client.data import joined, public
+
+    config, task = session.config, session.task
+    source = config.gate.source
+    if source == TEST:
+        found = task.test
+    elif source == VALIDATION:
+        found = joined([task.split(n)[1] for n, own in task.clients.items() if own])
+    else:
+        found = public(source, config, task.labels)
+    if not len(found):
+        raise ConfigError(
+            f"gate.source = {source!r} has no examples here: name a labelled file"
+        )
+    return found

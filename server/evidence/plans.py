@@ -1,0 +1,168 @@
+"""What a run will cost, reckoned before anything is trained."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from ...client.data import Task, load
+from ...client.outlines import Outline, outline
+from ...protocols.settings import Config
+from ...protocols.vectors import Layout
+from ..rosters import Roster
+from . import floors, footprints, volumes
+from .footprints import Footprint
+
+UP, DOWN, BYTES, SECONDS, MEMORY, SERVER = (
+    "up",
+    "down",
+    "bytes",
+    "seconds",
+    "memory",
+    "server_memory",
+)
+GOALS = {
+    BYTES: "bytes of all clients and rounds, both ways",
+    UP: "bytes of one reply, the largest",
+    DOWN: "bytes to one client a round, on average",
+    SECONDS: "seconds a round",
+    MEMORY: "bytes of a client's memory",
+    SERVER: "bytes of the server's memory",
+}
+
+
+class Planner:
+    """Plans of one run and of what it might be instead.
+
+    Args:
+        config: the run's; data and model are read as far as they are described.
+        floor: bytes of a process without a model, and its 10^9 operations a second;
+            None: measured.
+
+    Raises:
+        ConfigError: data or model that cannot be used.
+    """
+
+    def __init__(self, config: Config, floor: tuple[int, float] | None = None) -> None:
+        self.config = config
+        self.task: Task = load(config)
+        self.floor = floor or floors.measured(config)
+        self._rows: dict[str, footprints.Rows] = {}
+
+    def plan(self, config: Config | None = None) -> dict[str, Any]:
+        """What a run costs.
+
+        Args:
+            config: the run's, or a variant of it on the same data.
+
+        Returns:
+            By goal (`GOALS`) a number; "clients": by name what each sends and holds;
+            "server"; "model"; "assumed": what was taken for granted.
+        """
+        chosen = config or self.config
+        shape = outline(chosen, len(self.task.labels))
+        replies = {name: shape.reply(chosen.of(name)) for name in self.task.clients}
+        sent = self._sent(chosen, shape, replies)
+        clients = {
+            name: self._client(chosen, shape, name, sent[name])
+            for name in self.task.clients
+        }
+        waiting = sum(one.reply for one in sent.values())
+        server = footprints.of_server(
+            shape, self.floor[0], waiting, len(self.task.test)
+        )
+        asked = sum(one.rounds for one in sent.values())
+        down = sum(one.down for one in sent.values())
+        return {
+            BYTES: sum(one.up for one in sent.values()) + down,
+            UP: max(one.reply for one in sent.values()),
+            DOWN: round(down / max(1, asked)),
+            SECONDS: max(one["seconds"] for one in clients.values()),
+            MEMORY: max(one["memory"] for one in clients.values()),
+            SERVER: server.total,
+            "rounds": chosen.run.rounds,
+            "clients": clients,
+            "server": asdict(server),
+            "model": {
+                "parameters": shape.parameters,
+                "touched": shape.touched,
+                "trained": shape.trained(chosen),
+                "update": shape.update().size,
+            },
+            "privacy": privacy(chosen),
+            "secure": secure(chosen),
+            "assumed": {
+                "line_up": chosen.plan.line_up,
+                "line_down": chosen.plan.line_down,
+                "gflops": chosen.plan.gflops or self.floor[1],
+                "process": self.floor[0],
+            },
+        }
+
+    def _sent(
+        self, config: Config, shape: Outline, replies: Mapping[str, Layout]
+    ) -> dict[str, volumes.Volume]:
+        names = self.task.clients
+        memory = {
+            name: {"examples": len(self.task.split(name)[0])} if len(own) else
+            {"examples": 1}
+            for name, own in names.items()
+        }  # fmt: skip
+        roster = Roster.of(dict.fromkeys(names, 0), memory, config, self.task.regions)
+        given = volumes.sizes(config, replies, shape.update(), shape.touched)
+        return volumes.followed(config, roster, given)
+
+    def _client(
+        self, config: Config, shape: Outline, name: str, sent: volumes.Volume
+    ) -> dict[str, Any]:
+        own = config.of(name)
+        lengths = self._lengths(config, name)
+        held = len(self.task.split(name)[1]) if len(self.task.clients[name]) else 0
+        held_most = footprints.of_client(shape, own, self.floor[0], lengths, held)
+        line = next((one for one in config.clients if one.name == name), None)
+        up = (line and line.line_up) or config.plan.line_up
+        down = (line and line.line_down) or config.plan.line_down
+        gflops = (line and line.gflops) or config.plan.gflops or self.floor[1]
+        size = config.train.micro_batch or config.train.batch
+        step = shape.training(size, max(1, round(lengths.usual)))
+        steps = config.train.steps * -(-config.train.batch // size)
+        computing = step.flops * steps / (gflops * 1e9)
+        rounds = max(1, sent.rounds)
+        lines = 8 * sent.up / volumes.rate(up) + 8 * sent.down / volumes.rate(down)
+        return {
+            "up": sent.up,
+            "down": sent.down,
+            "reply": sent.reply,
+            "rounds": sent.rounds,
+            "computing": computing,
+            "line": lines / rounds,
+            "seconds": computing + lines / rounds,
+            "memory": held_most.total,
+            "parts": asdict(held_most),
+        }
+
+    def _lengths(self, config: Config, name: str) -> footprints.Rows:
+        settings = config.train
+        sized = (settings.max_length, settings.batch, settings.micro_batch)
+        key = f"{name} {sized} {settings.packing}"
+        if key not in self._rows:
+            self._rows[key] = footprints.rows(config, self.task, name)
+        return self._rows[key]
+
+
+def privacy(config: Config) -> dict[str, Any] | None:
+    """What the schedule spends, where a run is private; None otherwise."""
+    table = getattr(config, "privacy", None)
+    if table is None or getattr(table, "mode", "none") == "none":
+        return None
+    return {"mode": table.mode, "budget": table.epsilon or None, "delta": table.delta}
+
+
+def secure(config: Config) -> dict[str, Any] | None:
+    """What secure aggregation would open; None where a run has none."""
+    table = getattr(config, "secure", None)
+    return None if table is None else {"opens": "the sum alone"}
+
+
+def parts(found: Mapping[str, Any]) -> Footprint:
+    """A footprint from its parts, as a plan holds them."""
+    return Footprint(**found)

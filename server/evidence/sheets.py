@@ -1,0 +1,94 @@
+"""Plans, exports and searches as tables for a terminal."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+from ..tables import duration, size, told
+from .limits import Limit, Way
+from .plans import BYTES, DOWN, GOALS, MEMORY, SECONDS, SERVER, UP
+
+SHOWN = 12
+"""Clients that are shown."""
+
+
+def goals(found: Mapping[str, Any]) -> Table:
+    """What a run comes to, goal by goal."""
+    table = Table(box=SIMPLE_HEAD, show_header=False)
+    for name in (BYTES, UP, DOWN, SECONDS, MEMORY, SERVER):
+        value = found[name]
+        text = duration(value) if name == SECONDS else size(value)
+        table.add_row(name, text, GOALS[name])
+    model = found["model"]
+    table.add_row(
+        "model",
+        f"{model['parameters']:,}",
+        f"parameters; {model['trained']:,} trained, {model['update']:,} handed out",
+    )
+    private = found["privacy"]
+    if private:
+        table.add_row("privacy", private["mode"], _spent(private))
+    if found["secure"]:
+        table.add_row("secure sum", "", f"opens {found['secure']['opens']}")
+    return table
+
+
+def _spent(private: Mapping[str, Any]) -> str:
+    if private.get("epsilon") is not None:
+        return f"epsilon {private['epsilon']:.3g} at delta {private['delta']:g}"
+    return f"delta {private['delta']:g}; no accountant was asked"
+
+
+def clients(found: Mapping[str, Any]) -> Table:
+    """What each client sends and holds."""
+    head = ("client", "rounds", "up", "down", "a reply", "computing", "line", "memory")
+    table = Table(*head, box=SIMPLE_HEAD)
+    for name, one in list(found["clients"].items())[:SHOWN]:
+        table.add_row(
+            name,
+            str(one["rounds"]),
+            size(one["up"]),
+            size(one["down"]),
+            size(one["reply"]),
+            duration(one["computing"]),
+            duration(one["line"]),
+            size(one["memory"]),
+        )
+    return table
+
+
+def memory(found: Mapping[str, Any]) -> Table:
+    """Where the memory of each side goes."""
+    name, most = max(found["clients"].items(), key=lambda one: one[1]["memory"])
+    head = ("bytes of", *most["parts"])
+    table = Table(*head, box=SIMPLE_HEAD)
+    table.add_row(name, *(size(one) for one in most["parts"].values()))
+    table.add_row("the server", *(size(one) for one in found["server"].values()))
+    return table
+
+
+def ways(limit: Limit, reached: float, found: Sequence[Way]) -> Table:
+    """What to change to keep within a limit."""
+    text = duration if limit.goal == SECONDS else size
+    table = Table(box=SIMPLE_HEAD)
+    table.add_column(f"{limit.goal}: {text(reached)}, limit {text(limit.most)}")
+    table.add_column("then", justify="right")
+    for way in found:
+        kept = "" if way.reached <= limit.most else " (above it still)"
+        table.add_row(way.words, text(way.reached) + kept)
+    return table
+
+
+def trials(found: Sequence[Mapping[str, Any]], metric: str) -> Table:
+    """Settings that a search tried, best first."""
+    table = Table("settings", metric, "bytes", "rounds", box=SIMPLE_HEAD)
+    for one in found[:SHOWN]:
+        table.add_row(
+            ", ".join(f"{key}={value}" for key, value in one["settings"].items()),
+            told(metric, one["value"]),
+            size(one["bytes"]),
+            str(one["rounds"]),
+        )
+    return table

@@ -1,0 +1,1 @@
+"""Tests of what weighs a run: before it, after it, and among its like."""

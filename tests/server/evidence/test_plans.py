@@ -1,0 +1,155 @@
+"""Plans: what they say before a run is what the run then takes."""
+
+import json
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fedelta.protocols.errors import ConfigError
+from fedelta.protocols.settings import Config
+from fedelta.server.cli import main
+from fedelta.server.evidence import volumes
+from fedelta.server.evidence.limits import Limit, changed, ways
+from fedelta.server.evidence.plans import BYTES, MEMORY, SECONDS, UP, Planner
+from tests import tiny
+from tests.federations import federate
+
+from .watching import peaks
+
+FLOOR = (1 << 29, 20.0)
+WITHIN = 0.25
+
+
+def toml(config: Config) -> str:
+    """A configuration as TOML, clients left out."""
+    lines = []
+    for table, keys in asdict(config).items():
+        if table != "clients":
+            lines.append(f"[{table}]")
+            lines += [f"{key} = {json.dumps(value)}" for key, value in keys.items()]
+    return "\n".join(lines)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {},
+        {"eval": {"where": "both", "local": False}, "round": {"clients": 2}},
+        {
+            "wire": {"up": "sparse(density=0.1)", "down": "sign256"},
+            "data": {"validation": 0.2},
+            "eval": {"where": "clients", "local": False, "every": 2},
+        },
+        {"train": {"mode": "full"}, "wire": {"up": "auto", "up_bytes": "9kB"}},
+    ],
+    ids=["usual", "sampled", "sparse", "full"],
+)
+def test_bytes_are_those_of_the_run(tmp_path: Path, given: dict[str, Any]) -> None:
+    sets = {"run": {"rounds": 3, "export": "folded"}, "eval": {"local": False}}
+    config = tiny.config(tmp_path, **(sets | given))
+    planned = Planner(config, FLOOR).plan()
+    sent = federate(config)["bytes"]
+    assert planned[BYTES] == pytest.approx(sent["up"] + sent["down"], rel=WITHIN)
+    up = sum(one["up"] for one in planned["clients"].values())
+    assert up == pytest.approx(sent["up"], rel=WITHIN)
+
+
+def large(folder: Path) -> Path:
+    """A causal LM of 38 million parameters that says nothing."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    small = tiny.lm(folder)
+    target = folder / "large"
+    config = LlamaConfig.from_pretrained(small)
+    config.update(
+        {
+            "hidden_size": 512,
+            "intermediate_size": 1536,
+            "num_hidden_layers": 12,
+            "num_attention_heads": 8,
+            "num_key_value_heads": 4,
+            "head_dim": 64,
+        }
+    )
+    LlamaForCausalLM(config).save_pretrained(target)
+    for path in small.iterdir():
+        if not (target / path.name).exists():
+            shutil.copy(path, target)
+    return target
+
+
+@pytest.mark.slow
+def test_memory_is_that_of_the_processes(tmp_path: Path) -> None:
+    config = tiny.lm_config(
+        tmp_path,
+        run={"rounds": 1, "export": "folded"},
+        model={"id": str(large(tmp_path))},
+        train={"steps": 2, "batch": 8, "max_length": 48},
+        eval={"local": False, "metric": "loss"},
+    )
+    path = tmp_path / "run.toml"
+    path.write_text(toml(config))
+    planned = Planner(config).plan()
+    held = peaks(["simulate", str(path), "--workers", "1", "--quiet"])
+    assert planned[MEMORY] == pytest.approx(held["worker"], rel=WITHIN)
+    assert planned["server_memory"] == pytest.approx(held["server"], rel=WITHIN)
+    model = planned[MEMORY] - planned["assumed"]["process"]
+    assert model > 0.4 * planned[MEMORY], "the process alone would prove nothing"
+
+
+def test_a_limit_is_met_by_what_is_told(tmp_path: Path) -> None:
+    config = tiny.config(tmp_path, wire={"up": "fp32", "down": "fp32"})
+    planner = Planner(config, FLOOR)
+    usual = planner.plan()
+    limit = Limit(BYTES, usual[BYTES] / 2)
+    found = ways(planner, limit)
+    assert found
+    for way in found:
+        there = planner.plan(changed(config, way.changes))
+        assert there[BYTES] == way.reached <= limit.most
+    (nearest,) = ways(planner, Limit(UP, 1.0))
+    assert nearest.reached > 1.0, "nothing gets there: what comes nearest is told"
+    leaner = ways(planner, Limit(MEMORY, usual[MEMORY] - 100_000))
+    assert all(way.reached < usual[MEMORY] for way in leaner)
+
+
+def test_slow_lines_and_machines_take_longer(tmp_path: Path) -> None:
+    config = tiny.config(tmp_path, plan={"line_up": "1kbit"})
+    slow = Planner(config, FLOOR).plan()
+    fast = Planner(changed(config, [("plan.line_up", "1Gbit")]), FLOOR).plan()
+    one, other = slow["clients"]["client-00"], fast["clients"]["client-00"]
+    assert one["line"] - other["line"] == pytest.approx(
+        8 * one["reply"] / 1e3, rel=0.01
+    )
+    weak = changed(config, [("plan.gflops", 0.001)])
+    assert Planner(weak, FLOOR).plan()[SECONDS] > 5 * slow[SECONDS]
+
+
+def test_the_command_says_what_and_how(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tiny.config(tmp_path)
+    path = tmp_path / "run.toml"
+    path.write_text(toml(config))
+    main_words = ["plan", str(path), "--limit", "up=300"]
+    with pytest.raises(SystemExit) as ended:
+        main([*main_words, "--json"])
+    assert not ended.value.code
+    told = json.loads(capsys.readouterr().out)
+    assert told[BYTES] > 0
+    assert told["limits"][UP]
+    with pytest.raises(SystemExit) as ended:
+        main(["plan", str(path), "--limit", "money=3"])
+    assert ended.value.code == 2
+    assert "goals: bytes" in capsys.readouterr().err
+    assert not (Path(config.run.out) / "config.json").exists()
+
+
+def test_a_line_is_read() -> None:
+    assert volumes.rate("2.5kbit") == 2500
+    for text in ("fast", "0Mbit", "10"):
+        with pytest.raises(ConfigError, match="speed of a line"):
+            volumes.rate(text)
