@@ -19,7 +19,6 @@ from ..client import logs
 from ..client.joins.commands import app as join_commands
 from ..protocols.errors import ConfigError, FedeltaError, RoundError
 from .commands import compare, init, inspect, replay, report
-from .custodies import verify, withdraw
 from .evidence.commands import plan
 from .hosts.commands import app as host_commands
 from .regions.commands import app as region_commands
@@ -189,7 +188,7 @@ def merge(
     typer.echo(out)
 
 
-for _command in (init, plan, report, replay, compare, inspect, verify, withdraw):
+for _command in (init, plan, report, replay, compare, inspect):
     app.command()(_command)
 
 
