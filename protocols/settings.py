@@ -10,6 +10,7 @@ from typing import Literal
 
 from .gates import Gate
 from .protections import Privacy
+from .rounds import Round
 from .sources import Client, Data, Model
 
 __all__ = [
@@ -176,25 +177,6 @@ class Wire:
     feedback: bool = True
     up_bytes: str | int = 0
     down_bytes: str | int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Round:
-    """[round]: who takes part and how long it may take.
-
-    Attributes:
-        clients: how many are asked a round; 0: all.
-        quorum: the least number (or, below 1, share) of accepted replies.
-        deadline_seconds: after which a round stops waiting.
-        norm_cap: a reply whose norm is larger is refused; 0: none.
-        retries: how often a round without quorum is tried again.
-    """
-
-    clients: int = 0
-    quorum: float = 0.5
-    deadline_seconds: float = 600.0
-    norm_cap: float = 0.0
-    retries: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -91,6 +91,8 @@ class Client:
         line_down: its own line from the server; empty: the plan's.
         gflops: what its own machine computes a second; 0: the plan's.
         hand_on: its task vectors may leave the server, by `fedelta export`.
+        seconds: what a round takes it on the simulated clock of asynchronous rounds; 0:
+            drawn from the seed, between 1 and 10.
     """
 
     name: str
@@ -104,3 +106,4 @@ class Client:
     line_down: str = ""
     gflops: float = 0.0
     hand_on: bool = False
+    seconds: float = 0.0

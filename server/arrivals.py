@@ -32,23 +32,29 @@ class Arrivals:
         journal: where accepted ones are sealed; those sealed before are taken over.
         record: where verdicts are told.
         heads: by client, the region that may vouch for its reply.
+        since: by client, the round that it was asked in, where that is an earlier one.
 
     Attributes:
         accepted: sealed replies by client.
         refused: how often which reason was met.
+        since: as given, with what the seals say.
+        unanswered: by client, the question that it left without an answer.
         up: bytes received.
         down: bytes sent.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  one argument a part
         self,
         number: int,
         asked: Sequence[Member],
         rules: Mapping[str, Rules],
         journal: Journal,
         record: Record,
+        *,
         heads: Mapping[str, str] | None = None,
+        since: Mapping[str, int] | None = None,
     ) -> None:
+        self.since = dict(since or {})
         self._heads = dict(heads or {})
         self.number = number
         self.asked = {member.name: member for member in asked}
@@ -60,8 +66,10 @@ class Arrivals:
         self._journal = journal
         self._record = record
         self._sent: list[tuple[Message, str]] = []
+        self.unanswered: dict[str, Message] = {}
         for name, sealed in journal.sealed(number).items():
             if name in self.asked:
+                self.since[name] = int(sealed.note.get("since", number))
                 self._keep(name, sealed)
 
     @property
@@ -69,30 +77,78 @@ class Arrivals:
         """Who was asked and has no accepted reply, in name order."""
         return [one for name, one in self.asked.items() if name not in self.accepted]
 
-    def expect(self, messages: Iterable[tuple[Message, Member]]) -> list[Message]:
-        """Note who is asked by which message."""
-        self._sent = [(message, member.name) for message, member in messages]
-        return [message for message, _ in self._sent]
+    @property
+    def stale(self) -> dict[str, int]:
+        """By client with an accepted reply, how many versions it is behind."""
+        return {n: self.number - self.since.get(n, self.number) for n in self.accepted}
 
-    def receive(self, replies: Iterable[Message], grid: Grid) -> None:
-        """Take replies as they come; whoever is silent at the end is refused too."""
+    def expect(
+        self,
+        messages: Iterable[tuple[Message, Member]],
+        flying: Mapping[str, Message] | None = None,
+    ) -> list[Message]:
+        """Note who is asked by which message.
+
+        Args:
+            messages: to be sent.
+            flying: by client, what was sent in an earlier round and not answered.
+
+        Returns:
+            Those to be sent.
+        """
+        sent = [(message, member.name) for message, member in messages]
+        before = [(one, name) for name, one in (flying or {}).items()]
+        self._sent = sent + [one for one in before if one[1] in self.asked]
+        return [message for message, _ in sent]
+
+    def receive(
+        self,
+        replies: Iterable[Message],
+        grid: Grid,
+        enough: int = 0,
+        *,
+        patient: bool = False,
+    ) -> None:
+        """Take replies as they come; whoever is silent at the end is refused too.
+
+        Args:
+            replies: as the grid hands them on.
+            grid: knows what they cost.
+            enough: so many accepted replies end it; whoever is still at it is silent
+                then. 0: all.
+            patient: silence is no refusal.
+        """
         waiting: dict[str, str] = {}
-        for reply in replies:
+        silent = {name for _, name in self._sent}
+        for reply in replies if not self._over(enough) else ():
             if not waiting:  # only now do messages have their ids
                 waiting = {m.metadata.message_id: name for m, name in self._sent}
-                silent = set(waiting.values())
             name = waiting.get(reply.metadata.reply_to_message_id)
             if name is None:
                 self.refused[Reason.SPOOFED_METADATA] += 1
                 continue
             silent.discard(name)
             self._take(name, reply, receipt(grid, reply))
-        if not waiting:
-            silent = {name for _, name in self._sent}
-        costs = {name: receipt(grid, message) for message, name in self._sent}
-        for name in sorted(silent):
-            self._refuse(name, Refusal(Reason.TIMEOUT), costs[name])
+            if self._over(enough):
+                break
+        self.unanswered = {n: one for one, n in self._sent if n in silent}
+        late = Refusal(Reason.LATE, "enough replies were there")
+        for name in () if patient else sorted(silent):
+            message = self.unanswered[name]
+            why = late if self._over(enough) else silence(grid, message)
+            self._refuse(name, why, receipt(grid, message))
         self._sent = []
+
+    def _over(self, enough: int) -> bool:
+        return bool(enough) and len(self.accepted) >= enough
+
+    def take(self, sealed: Sealed) -> None:
+        """Count a contribution in that came another way than as a payload."""
+        self._keep(sealed.client, sealed)
+
+    def refuse(self, name: str, refusal: Refusal, cost: Receipt) -> None:
+        """Count one out that came, or did not, another way."""
+        self._refuse(name, refusal, cost)
 
     def _take(self, name: str, reply: Message, cost: Receipt) -> None:
         if cost.spoofed:
@@ -107,8 +163,14 @@ class Arrivals:
         if isinstance(found, Refusal):
             self._refuse(name, found, cost)
             return
-        note = _note(found, cost)
+        note = _note(found, cost) | self._staleness(name)
         self._keep(name, self._journal.seal(self.number, name, found.data, note))
+
+    def _staleness(self, name: str) -> dict[str, int]:
+        """What a stale reply's seal and line say beside the rest."""
+        since = self.since.get(name, self.number)
+        stale = self.number - since
+        return {"since": since, "stale": stale} if stale else {}
 
     def _vouch(self, name: str, said: Mapping[str, Any], cost: Receipt) -> None:
         """Take a region's word for a reply that it keeps until it is added up."""
@@ -158,6 +220,13 @@ class Arrivals:
         self.up += int(said["bytes"])
         self.down += int(said["down"])
         self._record.add("contribution", round=self.number, client=name, **said)
+
+
+def silence(grid: Grid, message: Message) -> Refusal:
+    """Why a message has no reply: nothing came, or not all of it."""
+    if message.metadata.message_id in getattr(grid, "stalled", ()):
+        return Refusal(Reason.UPLOAD_STALLED, "announced, and not uploaded in time")
+    return Refusal(Reason.TIMEOUT)
 
 
 def _note(found: Admitted, cost: Receipt) -> dict[str, Any]:

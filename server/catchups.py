@@ -28,10 +28,21 @@ class Catchup:
     blobs: tuple[bytes, ...]
 
 
-def catch_up(session: Session, held: int) -> Catchup:
-    """The smaller way to the newest version for who holds so many updates."""
+def catch_up(session: Session, held: int, version: int | None = None) -> Catchup:
+    """The smaller way to the newest version for who holds so many updates.
+
+    Args:
+        session: the run.
+        held: how many.
+        version: the version to lead to; None: the newest. To an earlier one only the
+            chain leads.
+    """
     model = session.model
     lacking = model.since(held)
+    if version is not None and version < model.number:
+        some = model.updates[held:version]
+        digest = tuple(one.digest for one in some)
+        return Catchup(digest, "", tuple(one.data for one in some))
     chain = Catchup(
         tuple(one.digest for one in lacking), "", tuple(one.data for one in lacking)
     )

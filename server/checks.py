@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import PurePath
 from typing import Any
 
-from ..aggregators import furthers
+from ..aggregators import agreements, furthers
 from ..aggregators.base import FORMED
 from ..aggregators.outer import optimizer
 from ..aggregators.recipes import properties, recipe
@@ -14,7 +14,7 @@ from ..protocols.budgets import size
 from ..protocols.errors import ConfigError
 from ..protocols.settings import Config
 from ..protocols.wires import AUTO, Wire, wire
-from . import exports, premises, restrictions
+from . import exports, paces, premises, restrictions
 from .evidence import gates
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
@@ -86,6 +86,8 @@ def check(config: Config) -> None:
     _merge(config)
     _wire(config)
     restrictions.check(config)
+    paces.check(config)
+    agreements.check(config)
     premises.check(config)
     gates.check(config)
 

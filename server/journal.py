@@ -99,6 +99,11 @@ class Journal:
             found[client] = Sealed(client, path, note)
         return found
 
+    def since(self, number: int) -> dict[str, int]:
+        """By client with a sealed reply, the round that it was asked in."""
+        sealed = self.sealed(number).items()
+        return {name: int(one.note.get("since", number)) for name, one in sealed}
+
     def write_update(self, version: int, data: bytes) -> str:
         """Keep a merged update as it goes to the clients; its digest."""
         files.write(self._update(version), data)

@@ -7,7 +7,7 @@ travel. What the merge and the way down cut off is carried into the next round.
 import mmap
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,7 @@ from ..protocols.errors import BoundsError, CheckpointError, RoundError
 from ..protocols.refusals import Refusal
 from ..protocols.settings import Lora
 from ..protocols.vectors import Floats, TaskVector
-from . import placements, protections
+from . import paces, placements, protections
 from .admission import Rules, judge
 from .arrivals import Arrivals
 from .evidence import gates
@@ -65,7 +65,7 @@ def rules_of(session: Session, client: str, number: int) -> Rules:
         layout=session.layout(client),
         run=session.run,
         round=number,
-        base=session.model.base,
+        base=session.model.base_at(number - 1),
         wire=uplink(config, client),
         recipe=config.merge.recipe,
         seed=config.run.seed,
@@ -103,6 +103,18 @@ def release(session: Session, arrivals: Arrivals, grid: Any = None) -> Release:
     update = pack(session, wanted, arrivals.number)
     _owed(states, wanted, update.tensors, session)
     return Release(update, states, merged.report, told, gate)
+
+
+def of_merged(session: Session, merged: Merged, arrivals: Arrivals) -> Release:
+    """A release of what was merged elsewhere, from sums that were opened.
+
+    Raises:
+        RoundError: the merged update is not one that could be folded.
+    """
+    wanted, states = _stepped(session, merged, _present(session, arrivals))
+    update = pack(session, wanted, arrivals.number)
+    _owed(states, wanted, update.tensors, session)
+    return Release(update, states, merged.report, {})
 
 
 def read_update(session: Session, version: int, digest: str) -> Update:
@@ -180,7 +192,9 @@ def _opened(session: Session, arrivals: Arrivals) -> Iterator[list[Arrival]]:
                 path = arrivals.accepted[name].path
                 raise CheckpointError(f"{path}: {payload}")
             found.append(_arrival(session, member, payload, rules))
-        yield found
+        shares = {one.name: one.share for one in found}
+        counted = paces.weighed(shares, arrivals.stale)
+        yield [replace(one, share=counted[one.name]) for one in found]
 
 
 def _arrival(

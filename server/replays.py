@@ -260,8 +260,9 @@ def _rules(
 ) -> dict[str, Rules]:
     """What replies are held to: the run's own settings."""
     merging, session.config = session.config, tape.config
+    since = tape.journal.since(number)
     try:
-        return {one.name: rules_of(session, one.name, number) for one in asked}
+        return {n: rules_of(session, n, since[n]) for n in (one.name for one in asked)}
     finally:
         session.config = merging
 

@@ -7,6 +7,7 @@ from typing import Any, Self
 
 from ..protocols import seeds
 from ..protocols.settings import Config
+from . import paces
 
 
 @dataclass(slots=True)
@@ -61,7 +62,7 @@ class Roster:
     def sample(self, config: Config, run: str, number: int) -> list[Member]:
         """Whom a round asks: all, or so many, drawn by seed, in name order."""
         everyone = list(self._members.values())
-        wanted = config.round.clients or len(everyone)
+        wanted = paces.selected(config) or len(everyone)
         if wanted >= len(everyone):
             return everyone
         order = seeds.permutation(seeds.key(run, number, "sample"), len(everyone))

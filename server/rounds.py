@@ -15,7 +15,7 @@ from ..protocols.budgets import uplink
 from ..protocols.errors import QuorumError, RoundError
 from ..protocols.messages import plan_content
 from ..protocols.plans import RoundPlan
-from . import evaluation, placements, protections
+from . import evaluation, flights, placements, protections
 from .arrivals import Arrivals
 from .catchups import catch_up
 from .inspection import formats
@@ -47,6 +47,7 @@ class RoundStrategy(Strategy):
         self._seconds: dict[str, float] = {}
         self._report: Mapping[str, float] = {}
         self._began = 0.0
+        self._call = flights.Call([])
 
     def configure_train(
         self,
@@ -58,15 +59,29 @@ class RoundStrategy(Strategy):
         """One plan for each client that is asked and has not answered yet."""
         session, number = self._session, self._first + server_round
         self._grid, self._began, self._seconds = grid, time.monotonic(), {}
-        asked = protections.asked(session, number)
+        flights.prepare(grid, session.config)
+        self._call = called = flights.call(session, grid, number)
+        asked = called.members
         session.record.tell(
             {"kind": "asked", "round": number, "clients": [one.name for one in asked]}
         )
-        rules = {one.name: rules_of(session, one.name, number) for one in asked}
+        since = called.since
+        rules = {
+            one.name: rules_of(session, one.name, since.get(one.name, number))
+            for one in asked
+        }
         heads = tolls.heads(grid)
         self._arrivals = Arrivals(
-            number, asked, rules, session.journal, session.record, heads
+            number,
+            asked,
+            rules,
+            session.journal,
+            session.record,
+            heads=heads,
+            since=since,
         )
+        for name in self._arrivals.accepted:  # as sealed before a restart
+            rules[name] = rules_of(session, name, self._arrivals.since[name])
         return self._ask(self._arrivals)
 
     def aggregate_train(
@@ -82,16 +97,18 @@ class RoundStrategy(Strategy):
         """
         arrivals, grid = self._open()
         config = self._session.config
-        needed = protections.quorum(config, len(arrivals.asked))
-        arrivals.receive(replies, grid)
+        called = self._call
+        needed = protections.quorum(config, called.expected)
+        arrivals.receive(replies, grid, called.enough, patient=called.patient)
         for _ in range(config.round.retries):
             if len(arrivals.accepted) >= needed:
                 break
             again = grid.send_and_receive(
                 self._ask(arrivals), timeout=config.round.deadline_seconds
             )
-            arrivals.receive(again, grid)
+            arrivals.receive(again, grid, called.enough, patient=called.patient)
         self._seconds["clients"] = self._lap()
+        flights.keep(self._session, grid, arrivals)
         self._settle(arrivals)
         if len(arrivals.accepted) < needed:
             raise QuorumError(_too_few(arrivals, needed))
@@ -154,18 +171,28 @@ class RoundStrategy(Strategy):
         return round(lap, 3)
 
     def _ask(self, arrivals: Arrivals) -> list[Message]:
-        session, number = self._session, arrivals.number
+        session = self._session
+        flying = session.flights
         return arrivals.expect(
-            (message_to(session, one, number, MessageType.TRAIN), one)
-            for one in arrivals.missing
+            (
+                (
+                    message_to(session, one, _since(arrivals, one), MessageType.TRAIN),
+                    one,
+                )
+                for one in arrivals.missing
+                if one.name not in flying
+            ),
+            {name: one.message for name, one in flying.items()},
         )
 
     def _settle(self, arrivals: Arrivals) -> None:
         """Note who holds what: nothing is taken for granted after a failure."""
         for name, member in arrivals.asked.items():
+            since = _since(arrivals, member)
             good = name in arrivals.accepted
-            member.held = self._session.model.number if good else 0
-            member.accepted = arrivals.number if good else member.accepted
+            if name not in self._session.flights:
+                member.held = since - 1 if good else 0
+            member.accepted = since if good else member.accepted
 
     def _take(self, made: Release, arrivals: Arrivals) -> None:
         session, number = self._session, arrivals.number
@@ -212,17 +239,32 @@ class RoundStrategy(Strategy):
         )
 
 
+def _since(arrivals: Arrivals, member: Member) -> int:
+    return arrivals.since.get(member.name, arrivals.number)
+
+
 def message_to(session: Session, member: Member, number: int, kind: str) -> Message:
-    """One plan to one client, with the updates that it lacks."""
+    """One plan to one client, with the updates that it lacks.
+
+    Args:
+        session: the run.
+        member: whom.
+        number: the round; training is for the version that was the newest when it
+            began.
+        kind: of message.
+    """
     config, model = session.config, session.model
-    lacks = catch_up(session, member.held)
+    version = (
+        min(number - 1, model.number) if kind == MessageType.TRAIN else model.number
+    )
+    lacks = catch_up(session, member.held, version)
     plan = RoundPlan(
         run=session.run,
         round=number,
         client=member.name,
-        base=model.base,
+        base=model.base_at(version),
         layout=session.layout(member.name).fingerprint,
-        version=model.number,
+        version=version,
         updates=lacks.updates,
         recipe=config.merge.recipe,
         space=config.lora.space,

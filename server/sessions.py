@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ..protocols.errors import CheckpointError
 from ..protocols.settings import Config
 from ..protocols.vectors import Floats, Layout, Pair
+from . import provenances
 from .journal import Journal
 from .records import Record
 from .rosters import Roster
@@ -16,6 +17,7 @@ from .versions import Versions
 if TYPE_CHECKING:
     from ..client.data import Task
     from ..client.models import Base
+    from .flights import Flight
 
 
 @dataclass(slots=True)
@@ -79,6 +81,7 @@ class Session:
         metrics: by round, what evaluations found.
         states: what is carried from one merge to the next, by kind.
         round: the last committed round.
+        flights: by client, the question of an earlier round that it is still at.
     """
 
     config: Config
@@ -93,6 +96,7 @@ class Session:
     metrics: dict[int, dict[str, float]] = field(default_factory=dict)
     states: dict[str, dict[str, Any]] = field(default_factory=dict)
     round: int = 0
+    flights: "dict[str, Flight]" = field(default_factory=dict)
 
     def layout(self, client: str) -> Layout:
         """The tensors of a client's reply."""
@@ -123,8 +127,32 @@ class Session:
             "seconds": round(self.record.seconds, 3),
             "record": self.record.commit(),
         }
+        manifest["provenance"] = self._prove(number)
         self.journal.commit(number, manifest | more)
         self.round = number
+
+    def _prove(self, number: int) -> Any:
+        """Write the round's signed line; what the manifest keeps of it."""
+        folder, config = self.journal.folder, self.config
+        last = self.journal.last() or {}
+        uniform = config.merge.weights == "uniform"
+        shares = {one.name: 1 if uniform else one.weight for one in self.roster}
+        newest = self.model.updates[-1].digest if self.model.updates else ""
+        said = {
+            "run": self.run,
+            "round": number,
+            "base": self.model.base,
+            "model": self.model.digest,
+            "update": newest if number else "",
+            "recipe": config.merge.recipe,
+            "space": config.lora.space,
+            "seed": config.run.seed,
+            "contributions": provenances.contributions(
+                self.record.path, int(last.get("record", 0)), shares
+            ),
+            "ledger": provenances.ledger(folder),
+        }
+        return provenances.extend(folder, said, last.get("provenance", {}))
 
     def restore(self, manifest: Mapping[str, Any]) -> None:
         """Bring the model and what is carried to a committed round.

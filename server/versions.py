@@ -97,6 +97,10 @@ class Versions:
         """`model_digest`: SHA-256 over the newest version's weights."""
         return digests.of_tensors(self.weights)
 
+    def base_at(self, version: int) -> str:
+        """Name of an earlier version: after so many updates."""
+        return self._names[version]
+
     def add(self, update: Update) -> None:
         """Fold an update in."""
         if self._model is not None:
