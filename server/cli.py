@@ -19,6 +19,7 @@ from ..client import logs
 from ..client.joins.commands import app as join_commands
 from ..protocols.errors import ConfigError, FedeltaError, RoundError
 from .commands import compare, init, inspect, replay, report
+from .custodies import verify, withdraw
 from .evidence.commands import plan
 from .hosts.commands import app as host_commands
 from .regions.commands import app as region_commands
@@ -171,6 +172,9 @@ def merge(
         str | None, typer.Option(metavar="1,1", help="One number a model.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Of a recipe that draws.")] = 0,
+    rank: Annotated[
+        int, typer.Option(min=0, help="Of merged adapters; 0: as high as it takes.")
+    ] = 0,
 ) -> None:
     """Merge fine-tuned models (no server, no torch), and leave a receipt."""
     from ..aggregators import receipts
@@ -183,12 +187,13 @@ def merge(
         receipts.run(receipts.Job(text, [folder], seed=seed, sheet=True), out)
     else:
         given = models or []
-        job = receipts.Job(recipe, given, base, _numbers(weights), seed)
-        receipts.run(job, out)
+        job = receipts.Job(recipe, given, base, _numbers(weights), seed, rank=rank)
+        if (cut := receipts.run(job, out)) > 1e-6:  # noqa: PLR2004  rounding
+            typer.echo(f"the rank cut off {cut:.1%} of the merged products", err=True)
     typer.echo(out)
 
 
-for _command in (init, plan, report, replay, compare, inspect):
+for _command in (init, plan, report, replay, compare, inspect, verify, withdraw):
     app.command()(_command)
 
 

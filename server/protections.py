@@ -8,7 +8,6 @@ other noise and pays again.
 
 import json
 import math
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -152,6 +151,19 @@ def guarded(
     )
 
 
+def once(config: Config, folder: Path) -> None:
+    """Refuse to merge a run's replies a second time.
+
+    Raises:
+        ConfigError: they were merged under noise.
+    """
+    if active(config):
+        raise ConfigError(
+            f"{folder}: its replies were merged under noise that was paid for once; "
+            "merging them again would spend more of the budget"
+        )
+
+
 def summary(session: Session) -> dict[str, Any]:
     """What a run's summary says of its privacy; nothing without noise."""
     given = session.config.privacy
@@ -183,16 +195,7 @@ def secret(session: Session) -> Secret:
     """The run's secret: drawn once, kept in its folder for this user alone."""
     path = _path(session) / "secret"
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name("secret.part")
-        part.unlink(missing_ok=True)
-        handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(handle, "wb") as file:
-            file.write(fresh())
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-        files.sync(path.parent)
+        files.write_private(path, fresh())
     return Secret(path.read_bytes()).of(session.run)
 
 

@@ -51,6 +51,7 @@ class Record:
         self._started = time.monotonic() - before
         path.touch()
         os.truncate(path, min(keep, path.stat().st_size))
+        self.path = path
         self._file: TextIO = path.open("a", encoding="utf-8")
 
     @property

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, cast
 from ..aggregators.recipes import SPACES, properties, recipe
 from ..protocols.errors import ConfigError
 from ..protocols.settings import Config, Gate
-from . import environments, evaluation, files, placements
+from . import environments, evaluation, files, placements, protections
 from .admission import Rules
 from .arrivals import Arrivals
 from .recordings import CONFIG, SUMMARY, Recording, bring, updates
@@ -145,11 +145,7 @@ def replay(
     """
     environments.prepare()
     tape = Recording.read(Path(folder))
-    if tape.config.privacy.mode == "client":
-        raise ConfigError(
-            f"{folder}: its replies were merged under noise that was paid for once; "
-            "merging them again would spend more of the budget"
-        )
+    protections.once(tape.config, folder)
     variants = [Variant.read(text, tape.config.lora.space) for text in recipes]
     _alike(tape.config, variants)
     names = [one.name for one in variants]

@@ -85,6 +85,9 @@ def _client(config: Config) -> Iterator[Ruling]:
     yield config.round.clients == 0, f"{told} and set privacy.rate"
     agreed = recipe(config.merge.recipe).reducer.loop in sensitivities.AGREED
     yield not given.counts or agreed, "privacy.counts is for ties() alone: leave it out"
+    masked = getattr(given, "secure_aggregation", False)
+    told = "a server that sees only sums cannot clip what is in them"
+    yield not masked, f"{told}: leave privacy.secure_aggregation out"
     told = "shares of noise by clients hide nothing from whoever sees single replies"
     yield given.noise_by == "server", f'{told}: set privacy.noise_by = "server"'
 
