@@ -34,6 +34,7 @@ class Job:
         weights: one a model.
         seed: of a recipe that draws.
         sheet: whether the recipe is a sheet.
+        rank: of what adapters are merged into; 0: as `merge_adapters` chooses.
     """
 
     recipe: str
@@ -42,6 +43,7 @@ class Job:
     weights: Sequence[float] | None = None
     seed: int = 0
     sheet: bool = False
+    rank: int = 0
 
     def inputs(self) -> list[Path]:
         """Every model that is read, the base last."""
@@ -68,14 +70,21 @@ def text(sheet: Path) -> str:
         raise ConfigError(f"{sheet}: {error}") from None
 
 
-def run(job: Job, out: Path) -> None:
+def run(job: Job, out: Path) -> float:
     """Merge, and write the receipt.
+
+    Returns:
+        Of adapters the relative error of bringing them down to a rank; else 0.
 
     Raises:
         ConfigError, PayloadError, BoundsError: as `fedelta.aggregators.merges` says.
     """
-    if not job.sheet and adapters.of(job.models, job.base):
-        adapters.merge_adapters(job.models, out, job.recipe, job.weights, seed=job.seed)
+    error, many = 0.0, not job.sheet and adapters.of(job.models, job.base)
+    if job.rank and not many:
+        raise ConfigError("a rank is for adapters: folders with adapter_config.json")
+    if many:
+        given, seed = (job.models, out, job.recipe, job.weights), job.seed
+        error = adapters.merge_adapters(*given, rank=job.rank, seed=seed)
     elif not job.sheet:
         base, models = job.base, list(job.models)
         merge_files(models, base, out, job.recipe, job.weights, seed=job.seed)
@@ -87,6 +96,7 @@ def run(job: Job, out: Path) -> None:
     aside = place(out).with_name(f".{NAME}.new")
     aside.write_text(json.dumps(_written(job), indent=2) + "\n")
     aside.replace(place(out))
+    return error
 
 
 def repeat(receipt: Path, out: Path) -> None:
@@ -105,6 +115,7 @@ def repeat(receipt: Path, out: Path) -> None:
             given["weights"],
             given["seed"],
             given["sheet"],
+            given.get("rank", 0),
         )
         made_of, versions = given["inputs"], given["versions"]
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -126,6 +137,7 @@ def _written(job: Job) -> dict[str, Any]:
         "base": None if job.base is None else str(job.base.absolute()),
         "weights": None if job.weights is None else list(job.weights),
         "seed": job.seed,
+        "rank": job.rank,
         "versions": _versions(),
         "inputs": _digests(job),
     }
