@@ -144,9 +144,10 @@ def methods(*, as_json: AsJson = False) -> None:
         return
     from rich.console import Console
 
-    from .tables import method_table
+    from .listings import method_tables
 
-    Console().print(method_table(known))
+    for table in method_tables(known):
+        Console().print(table)
 
 
 @app.command()

@@ -156,40 +156,6 @@ def replay_table(summaries: Sequence[Mapping[str, Any]]) -> Table:
     return table
 
 
-METHOD_HEAD = ("recipe", "what it does", "knobs", "adds up in", "under masks in")
-
-
-def method_rows(known: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, ...]]:
-    """A row a recipe: name, what it does, knobs, and in which spaces what holds.
-
-    Args:
-        known: as `fedelta.aggregators.recipes.describe` gives it.
-    """
-    for one in known:
-        spaces = one["spaces"]
-        adds = [name for name, held in spaces.items() if held["family"] == "sum"]
-        masks = [name for name, held in spaces.items() if held["maskable"]]
-        knobs = ", ".join(
-            key if value is None else f"{key}={value!r}"
-            for key, value in one["knobs"].items()
-        )
-        does = (
-            f"{one['summary']} ({one['source']})" if one["source"] else one["summary"]
-        )
-        yield one["name"], does, knobs, ", ".join(adds) or "-", ", ".join(masks) or "-"
-
-
-def method_table(known: Sequence[Mapping[str, Any]]) -> Table:
-    """The recipes as a table for a terminal."""
-    table = Table(*METHOD_HEAD, box=SIMPLE_HEAD, padding=(0, 1))
-    for column in table.columns:
-        column.overflow = "fold"
-    table.columns[0].no_wrap = True
-    for row in method_rows(known):
-        table.add_row(*row)
-    return table
-
-
 def inspection_table(found: Mapping[str, Any]) -> Table:
     """What `fedelta inspect` found in a file."""
     table = Table(box=SIMPLE_HEAD, show_header=False)

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 import fedelta
+from fedelta.aggregators import catalogues
 from fedelta.aggregators.recipes import describe
 from fedelta.protocols.settings import Client, Config
-from fedelta.server.tables import METHOD_HEAD, method_rows
+from fedelta.server.listings import LORA_HEAD, METHOD_HEAD, lora_rows, method_rows
 
 DOCS = Path(fedelta.__file__).parent / "docs"
 HEAD = """\
@@ -100,11 +101,21 @@ def methods() -> str:
     return "".join("| " + " | ".join(row) + " |\n" for row in rows)
 
 
+def lora() -> str:
+    """The table of LoRA's aggregations as Markdown."""
+    rows = [LORA_HEAD, ("---",) * len(LORA_HEAD)]
+    for name, space, *others in lora_rows(catalogues.lora()):
+        rows.append((name, f"`{space}`", *others))
+    return "".join("| " + " | ".join(row) + " |\n" for row in rows)
+
+
 def recipes(page: str) -> str:
-    """The page on recipes with its table of methods made anew."""
-    before, _, rest = page.partition("<!-- methods -->\n")
-    rest = rest.partition("<!-- end -->\n")[2]
-    return f"{before}<!-- methods -->\n{methods()}<!-- end -->\n{rest}"
+    """The page on recipes with its tables made anew."""
+    for mark, table in (("methods", methods()), ("lora", lora())):
+        before, _, rest = page.partition(f"<!-- {mark} -->\n")
+        rest = rest.partition("<!-- end -->\n")[2]
+        page = f"{before}<!-- {mark} -->\n{table}<!-- end -->\n{rest}"
+    return page
 
 
 if __name__ == "__main__":

@@ -8,7 +8,8 @@ import pytest
 from rich.console import Console
 
 from fedelta.aggregators.recipes import describe
-from fedelta.server.tables import closing_lines, closing_table, method_table
+from fedelta.server.listings import method_tables
+from fedelta.server.tables import closing_lines, closing_table
 from fedelta.server.tallies import Tally
 from fedelta.server.views import Lines, Screen, Silence, view
 
@@ -97,7 +98,8 @@ def test_closing_words() -> None:
 
 def test_every_recipe_has_a_row() -> None:
     out = io.StringIO()
-    Console(file=out, width=160).print(method_table(describe()))
+    Console(file=out, width=160).print(*method_tables(describe()))
     for one in describe():
         assert one["name"] in out.getvalue()
-    assert "density=0.2" in out.getvalue()
+    for words in ("density=0.2", "FedSA-LoRA", "Fed-SB", "fedyogi", "train.scaffold"):
+        assert words in out.getvalue()
