@@ -11,8 +11,8 @@ from typer.testing import CliRunner
 from fedelta.server.cli import app
 from tests import tiny
 
-BASE, ONE, TWO, THREE = (
-    np.float32(x) for x in ([1, 2, 3], [2, 2, 3], [1, 4, 3], [1, 2, 9])
+BASE, ONE, TWO, THREE = np.array(
+    [[1, 2, 3], [2, 2, 3], [1, 4, 3], [1, 2, 9]], np.float32
 )
 
 
