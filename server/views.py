@@ -85,10 +85,11 @@ class Screen(AbstractContextManager["Screen"]):
         head = Text(f"{tally.name or 'fedelta'}  ", style="bold")
         head.append(f"{tally.recipe}  ", style="cyan")
         head.append(tally.phase, style="dim")
-        return Group(head, _bars(tally), _rounds(tally))
+        return Group(head, bars(tally), rounds(tally))
 
 
-def _bars(tally: Tally) -> Table:
+def bars(tally: Tally) -> Table:
+    """How far the run is, what travelled, and how long it may take."""
     bars = Table.grid(padding=(0, 2))
     over = 0 < tally.rounds <= tally.round
     clients = tally.alone if over else len(tally.replies)
@@ -107,7 +108,8 @@ def _bars(tally: Tally) -> Table:
     return bars
 
 
-def _rounds(tally: Tally) -> Table:
+def rounds(tally: Tally) -> Table:
+    """The finished rounds, a row each."""
     table = Table(box=None, padding=(0, 2, 0, 0))
     titles = ("round", "replies", "refused", "loss", tally.metric, "gain")
     for title in titles:

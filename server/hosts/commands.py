@@ -33,12 +33,16 @@ def init(
     port: Annotated[int, typer.Option(help="HTTPS for nodes.")] = 9443,
     status_port: Annotated[int, typer.Option(help="gRPC for status.")] = 9444,
     superlink_port: Annotated[int, typer.Option(help="Flower, on 127.0.0.1.")] = 9391,
+    metrics_port: Annotated[
+        int, typer.Option(help="/metrics, on 127.0.0.1; 0: none.")
+    ] = 9445,
 ) -> None:
     """Make keys, certificates, roster and configuration."""
     from .layouts import Ports, create
 
     names = address or ["localhost"]
-    folder = create(root, name, names, Ports(port, status_port, superlink_port))
+    ports = Ports(port, status_port, superlink_port, metrics_port)
+    folder = create(root, name, names, ports)
     typer.echo(
         f"{folder.root} is made: look at host.toml, then `fedelta host up {root}`"
     )
@@ -115,13 +119,43 @@ def status(
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="Stay, and tell what happens.")
     ] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", "-w", help="Stay, and keep the picture current.")
+    ] = False,
 ) -> None:
-    """Processes, members and runs, and with -f what happens."""
-    from ...client.joins.reports import line_of, overview
+    """Processes, members and the run: once, live, or with -f line by line."""
+    from rich.console import Console
+
+    from ...client.joins.reports import line_of
+    from ...client.joins.runtimes import stopping
+    from . import panels
     from .asking import status as asking
 
+    console = Console()
     with asking(_folder(root)) as asked:
-        for text in overview(asked.overview()):
-            typer.echo(text)
+        panel = panels.Panel(asked, run)
+        if watch:
+            with stopping() as stop:
+                panels.watch(panel, console, stop)
+            return
+        console.print(panel.picture())
         for event in asked.watch(run) if follow else ():
             typer.echo(line_of(event))
+
+
+@app.command()
+def renew(
+    root: Root,
+    *,
+    members: Annotated[
+        bool, typer.Option(help="Also write every member a fresh invitation.")
+    ] = False,
+) -> None:
+    """Make the server's keys and certificates anew; what is up takes them at once."""
+    from . import renewals
+
+    folder = _folder(root)
+    for line in renewals.renew(folder):
+        typer.echo(line)
+    for line in renewals.invite(folder) if members else ():
+        typer.echo(line)

@@ -2,6 +2,7 @@
 
 import json
 import re
+import ssl
 from pathlib import Path
 
 import pytest
@@ -98,7 +99,7 @@ def test_the_dashboard_asks_for_nothing_that_is_not_there(
     # nothing was refused here: tests/server/hosts/test_exporters.py has refusals
     assert wanted - names == {"fedelta_refusals_total"}
     assert told["fedelta_members"] == {("online",): 2}
-    assert told["fedelta_replies_total"]["tiny", "hospital-a", "accepted"] == 2
+    assert told["fedelta_replies_total"]["hospital-a", "tiny", "accepted"] == 2
     assert told["fedelta_process_restarts_total"]["superlink",] == 1
 
 
@@ -152,3 +153,29 @@ def test_logs_are_json_and_say_what_they_are_about(
         if line["message"] == "train: answered"
     ]
     assert trained == [(run, 1, "hospital-a"), (run, 2, "hospital-a")]
+
+
+def test_renewed_certificates_are_taken_at_once(
+    finished: Path, federation: Federation
+) -> None:
+    host = federation.host.settings.host
+    places = [("127.0.0.1", host.port), ("127.0.0.1", host.status_port)]
+    before = [ssl.get_server_certificate(place) for place in places]
+    run("host", "renew", str(federation.host.root))
+
+    def taken() -> bool:
+        try:
+            now = [ssl.get_server_certificate(place) for place in places]
+        except OSError:  # it starts again
+            return False
+        return not set(now) & set(before)
+
+    wait(taken, "proxy and status service show the new certificate", 60)
+    member = federation.members["hospital-a"]
+
+    def ticks() -> bool:
+        done = run("join", "check", str(member.root), check=False)
+        return "✗" not in done.stdout and "online" in done.stdout
+
+    wait(ticks, "hospital-a is online again", 60)
+    assert "hospital-a" in run("host", "status", str(federation.host.root)).stdout

@@ -139,23 +139,6 @@ def test_systemd_accepts_the_units(hosted: HostFolder, tmp_path: Path) -> None:
         assert copy.name not in done.stderr, done.stderr
 
 
-def test_containers_run_the_same_commands() -> None:
-    for side, verb in (("host", "host"), ("join", "join")):
-        lines = (DEPLOY / f"Dockerfile.{side}").read_text().splitlines()
-        assert f'ENTRYPOINT ["fedelta", "{verb}"]' in lines
-        assert any(line.startswith("USER fedelta") for line in lines)
-
-
-def test_compose_builds_what_is_there() -> None:
-    import yaml  # type: ignore[import-untyped]
-
-    compose = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
-    for service in compose["services"].values():
-        assert (ROOT / service["build"]["dockerfile"]).exists()
-        assert service["cap_drop"] == ["ALL"]
-        assert service["read_only"]
-
-
 def test_a_folder_is_never_made_over(hosted: HostFolder) -> None:
     from fedelta.protocols.errors import ConfigError
 

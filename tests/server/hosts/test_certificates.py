@@ -8,11 +8,13 @@ from pathlib import Path
 import pytest
 
 from fedelta.client.joins import keys
+from fedelta.client.joins import layouts as institutions
+from fedelta.client.joins.folders import JoinFolder
 from fedelta.protocols.errors import ConfigError
-from fedelta.server.hosts import certificates
+from fedelta.server.hosts import certificates, renewals
 from fedelta.server.hosts.folders import HostFolder
 
-from .federations import host
+from .federations import host, join
 
 
 @pytest.fixture
@@ -95,3 +97,27 @@ def test_a_lost_ca_is_named(hosted: HostFolder, tmp_path: Path) -> None:
 
 def test_days_left(hosted: HostFolder) -> None:
     assert certificates.days_left((hosted.keys / "server.pem").read_bytes()) > 800
+
+
+def test_a_renewed_server_is_another_that_members_trust(
+    hosted: HostFolder, tmp_path: Path
+) -> None:
+    member = join(hosted, tmp_path / "a", "a")
+    before = {
+        name: (hosted.keys / name).read_bytes()
+        for name in ("server.key", "server.pem", "coordinator.pem", "ca.pem")
+    }
+    settings = hosted.root / "host.toml"
+    settings.write_text(settings.read_text().replace("127.0.0.1", "fed.example.org"))
+    fresh = HostFolder.open(hosted.root)
+    assert len([*renewals.renew(fresh), *renewals.invite(fresh)]) == 4
+    changed = {
+        name for name, one in before.items() if (hosted.keys / name).read_bytes() != one
+    }
+    assert changed == before.keys() - {"ca.pem"}
+    assert handshake(hosted, member.authority, "fed.example.org")
+    assert handshake(hosted, member.authority, "localhost")
+    assert (hosted.keys / "server.key").stat().st_mode & 0o077 == 0
+    assert not (hosted.keys / ".fresh").exists()
+    institutions.accept(member, hosted.members / "a.invitation.json")
+    assert JoinFolder.open(member.root).invitation.server.startswith("fed.example.org:")

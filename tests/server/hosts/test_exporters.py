@@ -48,20 +48,20 @@ def test_the_numbers_are_the_records(hosted: HostFolder, told: Told) -> None:
     assert told["fedelta_rounds_total"]["first",] == summary["rounds"] == 2
     for direction in ("up", "down"):
         assert (
-            told["fedelta_bytes_total"]["first", direction]
+            told["fedelta_bytes_total"][direction, "first"]
             == (summary["bytes"][direction])
         )
     assert (
         told["fedelta_dense_bytes_total"]["first",]
         == (summary["bytes"]["up_dense_fp32"])
     )
-    refusals = {key[1]: value for key, value in told["fedelta_refusals_total"].items()}
+    refusals = {key[0]: value for key, value in told["fedelta_refusals_total"].items()}
     assert refusals == summary["refused"]
     assert sum(told["fedelta_replies_total"].values()) == len(
         lines(hosted, "contribution")
     )
     merge = sum(line["phases"]["merge"] for line in lines(hosted, "round"))
-    assert told["fedelta_phase_seconds_total"]["first", "merge"] == pytest.approx(merge)
+    assert told["fedelta_phase_seconds_total"]["merge", "first"] == pytest.approx(merge)
 
 
 def test_the_coordinator_is_told_of(told: Told) -> None:

@@ -1,0 +1,66 @@
+"""A reply that is listed and does not come holds up nobody, and is told by its name."""
+
+import threading
+from collections.abc import Iterable
+
+import pytest
+from flwr.app import Message, RecordDict
+
+from fedelta.protocols.messages import identify
+from fedelta.protocols.refusals import Reason
+from fedelta.server.arrivals import silence
+from fedelta.server.engine import InProcessGrid
+from fedelta.server.hosts import grids
+from fedelta.server.hosts.grids import HostGrid
+from tests.server.apps import app
+
+
+class Dripping(InProcessGrid):
+    """A transport on which one node's reply is listed and its bytes do not end."""
+
+    def __init__(self, node: int) -> None:
+        super().__init__({}, {}, workers=0, app=app)
+        self.node = node
+        self.nodes = {"a": 2, "b": 3, "c": 4}
+        self.ended = threading.Event()
+        self.sent: dict[str, Message] = {}
+
+    def push_messages(self, messages: Iterable[Message]) -> list[str]:
+        """Every message has an id."""
+        found = []
+        for message in messages:
+            name = f"m{len(self.sent)}"
+            message.metadata.__dict__["_message_id"] = name
+            self.sent[name] = message
+            found.append(name)
+        return found
+
+    def pull_messages(self, message_ids: Iterable[str]) -> list[Message]:
+        """Node 2 answers, node 4 has not yet, `node` never ends."""
+        (name,) = message_ids
+        message = self.sent[name]
+        if message.metadata.dst_node_id == self.node:
+            self.ended.wait(60)
+            return []
+        if message.metadata.dst_node_id == self.nodes["c"]:
+            return []
+        return [Message(RecordDict(), reply_to=message)]
+
+
+def test_a_stalled_upload_is_told_from_silence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(grids, "STALLED", 0.5)
+    monkeypatch.setattr(grids, "PAUSE", 0.05)
+    identify(1, 1)
+    inner = Dripping(3)
+    host = HostGrid(inner, inner.nodes)
+    asked = [
+        Message(RecordDict(), node, "train", group_id="1")
+        for node in inner.nodes.values()
+    ]
+    try:
+        replies = list(host.send_and_receive(asked, timeout=1.5))
+    finally:
+        inner.ended.set()
+    assert [one.metadata.src_node_id for one in replies] == [2]
+    why = [silence(host, message).reason for message in asked[1:]]
+    assert why == [Reason.UPLOAD_STALLED, Reason.TIMEOUT]
