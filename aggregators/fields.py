@@ -150,8 +150,10 @@ class State:
     def standing(self, values: Floats) -> Numbers:
         """[sides, n] 1 where a contribution stands behind a side."""
         if sides(self.reducer) == 1:
-            return (values != 0).astype(np.uint64)[None]
-        return np.stack([values > 0, values < 0]).astype(np.uint64)
+            found: Numbers = (values != 0).astype(np.uint64)[None]
+        else:
+            found = np.stack([values > 0, values < 0]).astype(np.uint64)
+        return found
 
     def written(self, values: Floats, share: int) -> Numbers:
         """One contribution's state in fields [fields, n].
@@ -163,7 +165,7 @@ class State:
         if not top <= math.ldexp(1.0, self.terms.exponent):
             stop(
                 Abort.OUT_OF_BOUND,
-                f"a change of {top:.3g} is above privacy.bound = "
+                "a change is above privacy.bound = "
                 f"{math.ldexp(1.0, self.terms.exponent):g}: raise it, or clip",
             )
         planes = self.reducer.zero(_WIDE, values.size)

@@ -8,6 +8,7 @@ whole story goes to the client's own log.
 import logging
 from typing import TYPE_CHECKING
 
+from ..protocols.aborts import AbortError
 from ..protocols.errors import ContributionError
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ def public_reason(error: BaseException) -> str:
         >>> public_reason(KeyError("a patient's name"))
         "KeyError: see this client's own log"
     """
-    if isinstance(error, ContributionError):
+    if isinstance(error, ContributionError | AbortError):
         return f"{type(error).__name__}: {error}"
     return f"{type(error).__name__}: see this client's own log"
 

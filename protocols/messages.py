@@ -39,6 +39,7 @@ UPDATES = "fedelta.updates"
 PAYLOAD = "fedelta.payload"
 METRICS = "fedelta.metrics"
 TEXTS = "fedelta.texts"
+PARCEL, BLOBS = "fedelta.parcel", "fedelta.blobs"
 STYPE = "fedelta.payload.v1"
 
 MOST = 128
@@ -71,7 +72,7 @@ def read_plan(content: RecordDict) -> tuple[RoundPlan, list[bytes]]:
             it names.
     """
     try:
-        _known(content, {PLAN, UPDATES})
+        _known(content, {PLAN, UPDATES, PARCEL, BLOBS})
         text = _record(content, PLAN, ConfigRecord).get("plan")
         if not isinstance(text, str):
             refuse(Reason.BAD_OBJECT, "the plan is no text")
@@ -83,6 +84,28 @@ def read_plan(content: RecordDict) -> tuple[RoundPlan, list[bytes]]:
     if tuple(map(digests.of_bytes, updates)) != plan.travelling:
         raise PayloadError("the updates are not those that the plan names")
     return plan, updates
+
+
+def add_parcel(content: RecordDict, text: str, blobs: Sequence[bytes]) -> RecordDict:
+    """Put a text and bytes of a step beside what a message holds; gives it back."""
+    content[PARCEL] = ConfigRecord({"parcel": text})
+    if blobs:
+        arrays = {f"{at:04d}": _blob(one) for at, one in enumerate(blobs)}
+        content[BLOBS] = ArrayRecord(arrays)
+    return content
+
+
+def read_parcel(content: RecordDict) -> tuple[str, list[bytes]] | Refusal:
+    """What `add_parcel` put there."""
+    try:
+        _known(content, {PLAN, UPDATES, PARCEL, BLOBS})
+        text = _record(content, PARCEL, ConfigRecord).get("parcel")
+        if not isinstance(text, str):
+            refuse(Reason.BAD_OBJECT, "the parcel is no text")
+        arrays = _record(content, BLOBS, ArrayRecord) if BLOBS in content else {}
+        return text, [_bytes(arrays[name]) for name in sorted(arrays)]
+    except RefusedError as error:
+        return error.refusal
 
 
 def reply_content(payload: bytes, metrics: Mapping[str, float]) -> RecordDict:

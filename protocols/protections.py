@@ -8,7 +8,7 @@ __all__ = ["Privacy"]
 
 @dataclass(frozen=True, slots=True)
 class Privacy:
-    """[privacy]: differential privacy, as docs/privacy.md defines it.
+    """[privacy]: differential privacy, and sums under masks: what releases may reveal.
 
     Attributes:
         mode: whose presence a release hides: "none": nobody's; "client": a whole
@@ -33,6 +33,18 @@ class Privacy:
             only a masked sum makes worth anything.
         honest: with noise by clients: how many honest ones are counted on to have
             added their share.
+        secure_aggregation: the server sees no single contribution, only sums that it
+            is given by at least `threshold` clients.
+        threshold: the fewest clients in such a sum; 0: the least that is safe.
+        colluders: so many clients may work with the server and learn nothing more.
+        release: values are opened only where at least so many clients stand behind
+            what is opened, by side of a sign; 0: wherever all send the same places.
+        slack: so many clients may be lost between counts and values, which takes as
+            many more behind each value.
+        support: clients send the same places ("shared": what a recipe trims follows
+            the last update, what it drops one mask for all), or "private" ones.
+        lane: bits of the words that are added, 64 or 32.
+        bound: no change of an element may be larger (the next power of two).
     """
 
     mode: Literal["none", "client", "record"] = "none"
@@ -48,3 +60,11 @@ class Privacy:
     clip_noise: float = 0.0
     noise_by: Literal["server", "clients"] = "server"
     honest: int = 0
+    secure_aggregation: bool = False
+    threshold: int = 0
+    colluders: int = 1
+    release: int = 3
+    slack: int = 0
+    support: Literal["shared", "private"] = "shared"
+    lane: Literal[32, 64] = 64
+    bound: float = 8.0

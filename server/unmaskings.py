@@ -58,7 +58,11 @@ class Unmasking:
         self.adverts: dict[str, Advert] = {}
         self.commitments: dict[str, Commitments] = {}
         self.sealed: dict[str, Mapping[str, bytes]] = {}
-        self._pins = pins
+        self._pins = dict(pins)
+
+    def pin(self, name: str, key: str) -> None:
+        """Take a client's signing key (hex) for the one it must sign with."""
+        self._pins[name] = key
 
     def introduce(self, given: Iterable[Advert]) -> None:
         """Take the adverts.

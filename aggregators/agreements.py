@@ -1,0 +1,200 @@
+"""A configuration as the terms of a masked round: both sides draw them, and compare."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ..protocols import terms as rules
+from ..protocols.errors import ConfigError
+from ..protocols.settings import Config
+from ..protocols.terms import Terms
+from . import supports
+from .fields import fraction, sides
+from .recipes import properties
+from .recipes import recipe as read
+from .scales import PACKED
+from .shares import fitted
+from .supports import PRIVATE, Choice
+
+SPACES = ("full", "frozen-a", "factors")
+"""Spaces whose state is a sum of a fixed size in which clients work themselves."""
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """What a masked round is about.
+
+    Attributes:
+        run: the run's id.
+        round: counted from 1.
+        base: digest of the model version that training starts from.
+        layout: fingerprint of a contribution's layout.
+    """
+
+    run: str
+    round: int
+    base: str
+    layout: str
+
+
+def space(config: Config) -> str:
+    """The space that a run merges in."""
+    return "full" if config.train.mode == "full" else config.lora.space
+
+
+def shared(weights: Mapping[str, int], config: Config) -> dict[str, int]:
+    """What each client counts for: whole numbers that add up to about 1023, from 1.
+
+    Example:
+        >>> shared({"a": 10, "b": 30}, Config())
+        {'a': 10, 'b': 30}
+    """
+    alike = config.merge.weights == "uniform"
+    alike |= read(config.merge.recipe).reducer.adds
+    if alike:
+        return dict.fromkeys(weights, 1)
+    return {name: max(1, one) for name, one in fitted(weights, PACKED).items()}
+
+
+def exponent(bound: float) -> int:
+    """The least e with a bound at most 2^e.
+
+    Example:
+        >>> exponent(8.0), exponent(0.3)
+        (3, -1)
+    """
+    mantissa, found = math.frexp(bound)
+    return found - 1 if mantissa == 0.5 else found  # noqa: PLR2004
+
+
+def drawn(
+    config: Config, where: Where, shares: Mapping[str, int], attempt: str, places: str
+) -> Terms:
+    """A round's terms.
+
+    Args:
+        config: the run's.
+        where: the round.
+        shares: by client that is asked, what it counts for.
+        attempt: what the server draws anew each time.
+        places: digest of the places that travel; empty: none do.
+
+    Raises:
+        ConfigError: nothing safe can be agreed on; the message names the key.
+    """
+    given, recipe = config.privacy, config.merge.recipe
+    names = tuple(sorted(shares))
+    two = supports.needs_two(recipe, given.support, given.release)
+    found = Terms(
+        run=where.run,
+        round=where.round,
+        attempt=attempt,
+        base=where.base,
+        layout=where.layout,
+        recipe=recipe,
+        space=space(config),
+        names=names,
+        shares=tuple(shares[name] for name in names),
+        threshold=given.threshold or rules.least(len(names), given.colluders),
+        colluders=given.colluders,
+        release=given.release,
+        slack=given.slack,
+        support=given.support,
+        passes=2 if two else 1,
+        places=places,
+        lane=given.lane,
+        fraction=fraction(read(recipe).reducer, given.lane, sum(shares.values())),
+        exponent=exponent(given.bound),
+    )
+    rules.check(found)
+    return found
+
+
+def check(config: Config) -> None:
+    """Hold a configuration with masks to what can be done under masks.
+
+    Raises:
+        ConfigError: the message names the key and what is allowed.
+    """
+    if not config.privacy.secure_aggregation:
+        return
+    if space(config) not in SPACES:
+        raise ConfigError(
+            f'lora.space = "{space(config)}" keeps no sum of a fixed size that clients '
+            'can add up: under masks take "frozen-a", "factors", or train.mode = "full"'
+        )
+    if not properties(read(config.merge.recipe), space(config)).maskable:
+        raise ConfigError(
+            f"{config.merge.recipe} needs what each client sent: no masks; "
+            "`fedelta methods` names those that are sums"
+        )
+    made = choice(config)
+    if made.kind == "public" and space(config) == "factors":
+        raise ConfigError(
+            'the last update of "factors" says nothing of where A changes: take '
+            'lora.space = "frozen-a" or privacy.support = "private"'
+        )
+    for key, there in (
+        ('privacy.mode = "client"', config.privacy.mode == "client"),
+        ('merge.tree = "regions"', config.merge.tree == "regions"),
+        ("train.scaffold", config.train.scaffold),
+        ("round.norm_cap", bool(config.round.norm_cap)),
+        ("wire.up_bytes", bool(config.wire.up_bytes)),
+        ("round.retries", bool(config.round.retries)),
+        ('run.engine = "flower"', config.run.engine == "flower"),
+    ):
+        if there:
+            raise ConfigError(
+                f"privacy.secure_aggregation does not go with {key}: the server sees "
+                "one sum, of one cohort, once"
+            )
+    if not (math.isfinite(config.privacy.bound) and config.privacy.bound > 0):
+        raise ConfigError("privacy.bound must be a finite number above 0")
+    asked = config.round.clients or len(config.clients) or config.data.clients
+    if not config.data.partition.startswith("column:"):
+        sample = {f"{place:06}": 1 for place in range(asked)}
+        drawn(config, Where("", 1, "", ""), sample, "", "")
+
+
+def choice(config: Config) -> Choice:
+    """How contributions are brought to places.
+
+    Raises:
+        ConfigError: they cannot be.
+    """
+    return supports.choice(config.merge.recipe, config.privacy.support)
+
+
+def told(config: Config, clients: int) -> dict[str, object]:
+    """What a plan says of a masked run: its numbers, and the leak of each choice.
+
+    Returns:
+        Numbers and texts by name; "leaks" by choice the expected share of elements
+        that are opened from fewer than `privacy.release` clients (at least 3).
+    """
+    given, text = config.privacy, config.merge.recipe
+    agreed = sides(read(text).reducer) > 1
+    least = max(given.release, rules.LEAST)
+    made, leaks = choice(config), {}
+    for name, support in (("shared", "shared"), ("private", PRIVATE)):
+        try:
+            one = supports.choice(text, support)
+        except ConfigError:
+            continue
+        leaks[f"{name}, one pass"] = supports.leak(clients, least, one, agreed=agreed)
+        leaks[f"{name}, counts first"] = 0.0
+    sample = {f"{place:06}": 1 for place in range(clients)}
+    terms = drawn(config, Where("", 1, "", ""), sample, "", "")
+    return {
+        "clients": clients,
+        "threshold": terms.threshold,
+        "colluders": terms.colluders,
+        "release": terms.release,
+        "slack": terms.slack,
+        "passes": terms.passes,
+        "places": made.kind,
+        "density": made.density,
+        "fraction": terms.fraction,
+        "bound": math.ldexp(1.0, terms.exponent),
+        "leaks": leaks,
+    }
