@@ -118,6 +118,14 @@ def cells() -> Iterator[Cell]:
     yield replace(FROZEN, rate=6e-3)
     yield replace(FROZEN, rank=4)
     yield replace(FROZEN, up="fp32", down="fp32", rate=6e-3)
+    yield replace(FROZEN, rank=4, rate=6e-3)
+    yield replace(DENSE, rate=6e-3)
+    yield replace(FROZEN, rank=2, rate=6e-3)
+    yield from (replace(cell, seed=1) for cell in FEW[:2])
+    yield replace(FROZEN, rank=2, rate=8e-3)
+    yield replace(FROZEN, rank=2, rate=8e-3, seed=1)
+    yield replace(FROZEN, rank=2, rate=8e-3, seed=2)
+    yield replace(DENSE, seed=2)
     for optimizer in ("adamw", "sgd"):
         yield Cell("fp32", optimizer=optimizer)
         yield from (Cell(up, optimizer=optimizer) for up in UPS[:4])
@@ -127,8 +135,8 @@ def cells() -> Iterator[Cell]:
         few = (PRESET, *UPS[:4])
         yield from (Cell(up, feedback=False, optimizer=optimizer) for up in few)
         yield from (Cell(up, optimizer=optimizer) for up in UPS[4:])
-    yield from (replace(cell, seed=1) for cell in FEW)
+    yield from (replace(cell, seed=seed) for cell in FEW for seed in (1, 2))
 
 
-FEW = (DENSE, Cell(PRESET), Cell(PRESET, "int4", 4), FROZEN)
+FEW = (DENSE, replace(FROZEN, rank=4, rate=6e-3), Cell(PRESET, "int4", 4))
 """The reduced form, a few minutes."""

@@ -67,7 +67,9 @@ def silent(reply: Message) -> Message:
 
 
 def federate(
-    config: Config, tricks: Mapping[tuple[str, int], Trick] | None = None
+    config: Config,
+    tricks: Mapping[tuple[str, int], Trick] | None = None,
+    engine: type[InProcessGrid] = InProcessGrid,
 ) -> dict[str, Any]:
     """Run a federation in this process, as `simulate` does; its summary."""
     folder = Path(config.run.out)
@@ -77,7 +79,7 @@ def federate(
     states = {name: folder / "clients" / name for name in load(config).clients}
     given = {"config": config_json(config)}
     try:
-        with InProcessGrid(states, given, workers=0, app=tricked(tricks or {})) as grid:
+        with engine(states, given, workers=0, app=tricked(tricks or {})) as grid:
             return coordinate(grid, config, journal)
     finally:
         journal.release()
