@@ -4,7 +4,7 @@ Each reply is judged, sealed and recorded as it comes, whatever the slow ones do
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -131,6 +131,8 @@ class Arrivals:
             self._take(name, reply, receipt(grid, reply))
             if self._over(enough):
                 break
+        if isinstance(replies, Generator):
+            replies.close()  # the grid knows now whom nobody waits for here
         self.unanswered = {n: one for one, n in self._sent if n in silent}
         late = Refusal(Reason.LATE, "enough replies were there")
         for name in () if patient else sorted(silent):

@@ -81,13 +81,17 @@ def prepare(grid: Any, config: Config) -> None:
     if waits(grid):
         patient = config.round.mode == paces.ASYNC
         grid.keeps = patient or config.round.late == paces.KEEP
-        grid.patient = patient
+        grid.patient, grid.late = patient, True
 
 
 def keep(session: "Session", grid: Any, arrivals: "Arrivals") -> None:
     """Remember who is still at it when a round ends."""
     session.flights.clear()
+    if waits(grid):
+        grid.late = False
     if waits(grid) and grid.keeps:
         for name, message in arrivals.unanswered.items():
+            if message.metadata.message_id not in grid.awaited:
+                continue
             since = arrivals.since.get(name, arrivals.number)
             session.flights[name] = Flight(message, since)

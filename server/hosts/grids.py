@@ -6,10 +6,8 @@ so that one slow institution delays nobody's seal and memory holds one reply.
 """
 
 import logging
-import queue
-import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 
 from flwr.app import Message, RecordDict
 from flwr.serverapp import Grid
@@ -20,12 +18,20 @@ from ...protocols.messages import to_bytes
 from ...protocols.settings import Config
 from ..engine import Receipt
 from ..rosters import quorum
+from .pulls import Pulling
 
 LOG = logging.getLogger("fedelta.host")
 PAUSE = 0.5
 """Seconds between looks for a reply."""
-PULLERS = 16
-"""Replies that are pulled at a time."""
+SETTLED = 20.0
+"""Seconds without another arrival after which a quorum does not wait for the rest."""
+LOOK = 2.0
+"""Seconds between looks at who is there while replies are awaited."""
+GONE = 30.0
+"""Seconds after which nothing is awaited of a node that SuperLink says is not there
+(which it does a minute or so after it last heard of it)."""
+STALLED = 5.0
+"""Seconds from which on one pull is of a reply that is listed and does not come."""
 
 
 class HostGrid(Grid):
@@ -38,25 +44,41 @@ class HostGrid(Grid):
     Attributes:
         nodes: as given: whoever answers, these names count.
         receipts: by message id, what the message and its reply cost.
+        stalled: ids of messages whose replies had begun to come when time was up.
+        keeps: replies that come after their round are handed on in the next one.
+        late: they are wanted now; else they wait until they are.
+        patient: a round waits for those too, even if it asks nobody.
+        settled: seconds without another arrival that `gather` waits at a quorum.
+        gone: seconds that a node may be away while its reply is awaited.
     """
 
     def __init__(self, grid: Grid, nodes: Mapping[str, int]) -> None:
         self._grid = grid
+        self._pulling: Pulling | None = None
+        self._late: dict[str, Message] = {}
+        self._there: list[tuple[Message, Message]] = []
+        self.keeps = self.late = self.patient = False
+        self.settled, self.gone = SETTLED, GONE
         self.nodes = dict(sorted(nodes.items()))
         self.receipts: dict[str, Receipt] = {}
+        self.stalled: set[str] = set()
 
     def gather(self, config: Config) -> None:
-        """Wait until everybody is there, or the deadline passed with a quorum.
+        """Wait until everybody is there, or a quorum and then nobody for a while.
 
         Raises:
-            QuorumError: too few came.
+            QuorumError: too few came before the deadline.
         """
         limit = time.monotonic() + config.round.deadline_seconds
+        needed = quorum(config, len(self.nodes))
+        count, since = -1, time.monotonic()
         while missing := self._missing():
-            if time.monotonic() >= limit:
+            now, there = time.monotonic(), len(self.nodes) - len(missing)
+            if there != count:
+                count, since = there, now
+            if now >= limit or (there >= needed and now - since >= self.settled):
                 break
             time.sleep(PAUSE)
-        needed = quorum(config, len(self.nodes))
         absent = f"not there: {', '.join(missing)}"
         if len(self.nodes) - len(missing) < needed:
             raise QuorumError(f"{needed} of {len(self.nodes)} are needed; {absent}")
@@ -114,75 +136,65 @@ class HostGrid(Grid):
 
     def _stream(self, asked: dict[str, Message], limit: float) -> Iterator[Message]:
         began = time.monotonic()
-        pulling = Pulling(self._grid, list(asked))
+        pulling, self._pulling = self._pulling or Pulling(self._grid, PAUSE), None
+        pulling.add(asked)
+        absent: dict[int, float] = {}
         try:
-            while asked:
-                found = pulling.next(limit - time.monotonic())
-                if found is None:
+            while asked or (self.late and (self._there or self._waits)):
+                while self.late and self._there:
+                    yield self._handed(*self._there.pop(), began)
+                found = pulling.next(min(limit - time.monotonic(), LOOK))
+                if found is not None:
+                    name, reply = found
+                    if name in asked:
+                        yield self._handed(asked.pop(name), reply, began)
+                    elif name in self._late:
+                        self._there.append((self._late.pop(name), reply))
+                    continue
+                if time.monotonic() >= limit:
+                    self.stalled |= pulling.stalled(STALLED)
                     return
-                name, reply = found
-                message = asked.pop(name)
-                spoofed = reply.metadata.src_node_id != message.metadata.dst_node_id
-                reply.metadata.__dict__["_src_node_id"] = message.metadata.dst_node_id
-                self.receipts[name] = Receipt(
-                    self.receipts[name].down,
-                    len(to_bytes(reply)),
-                    time.monotonic() - began,
-                    spoofed=spoofed and not reply.has_error(),
-                )
-                yield reply
+                self._give_up(asked, absent)
+                self._give_up(self._late, absent)
         finally:
-            pulling.stop()
+            if self.keeps:
+                self._late |= asked
+                self._pulling = pulling
+            else:
+                pulling.stop()
 
+    @property
+    def awaited(self) -> set[str]:
+        """Ids of messages whose replies are handed on when they come."""
+        return self._late.keys() | {one.metadata.message_id for one, _ in self._there}
 
-class Pulling:
-    """Pulls replies, several at a time, so that one stalled upload holds up no other.
+    @property
+    def _waits(self) -> bool:
+        return self.patient and bool(self._late)
 
-    Args:
-        grid: Flower's.
-        names: message ids whose replies are wanted.
-    """
+    def _handed(self, message: Message, reply: Message, began: float) -> Message:
+        """A reply as the node's whom we asked, whatever it says of itself."""
+        name = reply.metadata.reply_to_message_id
+        node = message.metadata.dst_node_id
+        spoofed = reply.metadata.src_node_id != node and not reply.has_error()
+        reply.metadata.__dict__["_src_node_id"] = node
+        down, seconds = self.receipts[name].down, time.monotonic() - began
+        self.receipts[name] = Receipt(down, len(to_bytes(reply)), seconds, spoofed)
+        return reply
 
-    def __init__(self, grid: Grid, names: Sequence[str]) -> None:
-        self._grid = grid
-        self._waiting: queue.SimpleQueue[str] = queue.SimpleQueue()
-        self._found: queue.SimpleQueue[tuple[str, Message]] = queue.SimpleQueue()
-        self._stopped = threading.Event()
-        for name in names:
-            self._waiting.put(name)
-        for _ in range(min(PULLERS, len(names))):
-            threading.Thread(target=self._pull, daemon=True).start()
-
-    def next(self, seconds: float) -> tuple[str, Message] | None:
-        """The next reply with the message that it answers; None: the time is up."""
-        wait = None if seconds == float("inf") else max(seconds, 0.0)
+    def _give_up(self, asked: dict[str, Message], absent: dict[int, float]) -> None:
+        """Await nothing more of nodes that have not been there for a while."""
         try:
-            return self._found.get(timeout=wait)
-        except queue.Empty:
-            return None
-
-    def stop(self) -> None:
-        """Pull no more; what is being pulled is thrown away."""
-        self._stopped.set()
-
-    def _pull(self) -> None:
-        while not self._stopped.is_set():
-            try:
-                name = self._waiting.get(timeout=PAUSE)
-            except queue.Empty:
-                continue
-            if not self._take(name):
-                self._stopped.wait(PAUSE)
-                self._waiting.put(name)
-
-    def _take(self, name: str) -> bool:
-        try:
-            replies = list(self._grid.pull_messages([name]))
+            there = set(self._grid.get_node_ids())
         except Exception:
-            LOG.warning("could not ask for a reply; asking again", exc_info=True)
-            return False
-        for reply in replies:
-            if reply.metadata.reply_to_message_id == name:
-                self._found.put((name, reply))
-                return True
-        return False
+            LOG.warning("could not ask who is there; asking again", exc_info=True)
+            absent.clear()
+            return
+        now = time.monotonic()
+        for name, message in list(asked.items()):
+            node = message.metadata.dst_node_id
+            if node in there:
+                absent.pop(node, None)
+            elif now - absent.setdefault(node, now) >= self.gone:
+                LOG.warning("node %d is gone; its reply is not awaited", node)
+                del asked[name]

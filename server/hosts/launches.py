@@ -66,7 +66,16 @@ def hosted(folder: HostFolder, config: Config) -> Config:
 
 
 def _climbs(config: Config) -> None:
-    """See that states can climb, where they are to."""
+    """See that states can climb, where they are to, and rounds go through regions.
+
+    Raises:
+        ConfigError: they cannot; the message names the keys.
+    """
+    if config.round.mode == "async" or config.round.late == "keep":
+        raise ConfigError(
+            'a region answers once a round: set round.mode = "sync" and round.late = '
+            '"refuse", or have its clients join the coordinator itself'
+        )
     lora, space = config.train.mode == "lora", config.lora.space
     chosen = recipe(config.merge.recipe)
     if config.merge.tree == "regions" and not climbs(chosen, space, lora=lora):
