@@ -17,15 +17,13 @@ from flwr.clientapp import ClientApp
 from ..protocols import messages, seeds
 from ..protocols.errors import ConfigError, ContributionError, StaleRoundError
 from ..protocols.plans import RoundPlan
-from . import baselines, identities, sending, sessions, statistics
+from . import baselines, clippings, identities, masked, sending, sessions, statistics
 from .adapters import adapted
 from .evaluation import evaluate as judge
 from .failures import error_reply
 from .keeps import Keeps
 from .layouts import personal
 from .models import run_key
-from .trainers import trainer
-from .training import in_round
 
 app = ClientApp()
 
@@ -52,6 +50,8 @@ def train(message: Message, context: Context) -> RecordDict:
     begun = time.monotonic()
     plan, updates = messages.read_plan(message.content)
     session = _session(context)
+    if session.config.privacy.secure_aggregation:
+        raise ContributionError("this run's changes are sent under masks alone")
     name = identities.name(context, session.task)
     home = sessions.folder(identities.home(context, name), plan.run)
     _check(plan, name, session)
@@ -63,7 +63,7 @@ def train(message: Message, context: Context) -> RecordDict:
     key = seeds.key("train", config.run.seed, plan.round, name)
     with adapted(base, config, start) as adapter:
         adapter.correct(kept.correction())
-        metrics = trainer(in_round(config, plan.round)).train(adapter, own, key)
+        metrics = clippings.trainer(config, plan, home, own).train(adapter, own, key)
         if config.eval.where in ("clients", "both") and len(held):
             judged = judge(base, held, config)
             metrics |= {f"validation_{what}": judged[what] for what in sorted(judged)}
@@ -77,13 +77,40 @@ def train(message: Message, context: Context) -> RecordDict:
     return messages.reply_content(sent.data, metrics)
 
 
+@app.train("masks")
+@_guarded
+def train_masked(message: Message, context: Context) -> RecordDict:
+    """One round whose change is sent under masks: nothing else of it is told."""
+    plan, updates = messages.read_plan(message.content)
+    session, place = _session(context), masked.Place.of(message.content, context)
+    _check(plan, place.name, session)
+    config, base = place.config, session.base
+    sessions.bring(base, plan, updates, place.home)
+    own, _ = session.task.split(place.name)
+    start = base.start(config, run_key(config), plan.round)
+    key = seeds.key("train", config.run.seed, plan.round, place.name)
+    with adapted(base, config, start) as adapter:
+        clippings.trainer(config, plan, place.home, own).train(adapter, own, key)
+        change = adapter.change()
+    return masked.contribute(message.content, plan, place, change)
+
+
+@app.query("masks")
+@_guarded
+def masks(message: Message, context: Context) -> RecordDict:
+    """A step of a masked round that needs neither data nor model."""
+    place = masked.Place.of(message.content, context)
+    return masked.answer(message.content, place)
+
+
 @app.train("alone")
 @_guarded
 def alone(message: Message, context: Context) -> RecordDict:
     """A baseline: train without the federation and judge on the global test set."""
-    data = baselines.asked(message.content)
+    data, rounds = baselines.asked(message.content)
     session = _session(context)
-    found = baselines.alone(session, identities.name(context, session.task), data)
+    name = identities.name(context, session.task)
+    found = baselines.alone(session, name, data, rounds)
     return messages.metrics_content(found)
 
 

@@ -49,6 +49,7 @@ class Causal:
         self, body: nn.Module, tokenizer: Any, domains: Iterable[str], dtype: str
     ) -> None:
         self.body = body
+        self.parts: tuple[nn.Module, ...] = (body,)
         self.head: dict[str, nn.Parameter] = {}
         self.tokenizer = tokenizer
         self._domains = tuple(domains)
@@ -81,6 +82,13 @@ class Causal:
             logits[counted].float(), targets[counted], reduction="none"
         )
         return losses, counted.nonzero()[:, 0]
+
+    def record_loss(self, rows: Sequence[Pack], settings: Train) -> Tensor:  # noqa: ARG002
+        """The sum of the rows' own mean losses: each row counts as much as any."""
+        losses, owners = self.losses(rows)
+        counts = torch.tensor([sum(row.count for row in pack) for pack in rows])
+        sums = torch.zeros(len(rows)).index_add(0, owners, losses)
+        return (sums / counts.clamp(min=1)).sum()
 
     def judge(self, examples: "Examples", settings: Train) -> dict[str, float]:
         """Loss and perplexities of some texts, as `perplexities.metrics` has them."""

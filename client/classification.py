@@ -35,6 +35,7 @@ class Classification:
     def __init__(self, scorer: "Scorer", tokenizer: Any, dtype: str) -> None:
         self.body: nn.Module = scorer.body
         self.head: dict[str, nn.Parameter] = scorer.head
+        self.parts = scorer.parts
         self._scorer = scorer
         self.tokenizer = tokenizer
         self._dtype = dtype
@@ -52,6 +53,10 @@ class Classification:
         scores = self.scores([text for text, _ in rows], settings.max_length)
         labels = torch.tensor([label for _, label in rows])
         return functional.cross_entropy(scores, labels, reduction="sum")
+
+    def record_loss(self, rows: Sequence[Row], settings: Train) -> Tensor:
+        """The sum of the texts' own losses: each counts as much as any."""
+        return self.loss(rows, settings)
 
     def scores(self, texts: Iterable[str], longest: int) -> Tensor:
         """[texts, classes] logits, float32."""

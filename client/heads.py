@@ -26,13 +26,32 @@ class Scorer(Protocol):
     Attributes:
         body: the Hugging Face model; adapters go into it.
         head: the head's parameters by the names under which they travel.
+        parts: the modules that all parameters lie in.
     """
 
     body: nn.Module
     head: dict[str, nn.Parameter]
+    parts: tuple[nn.Module, ...]
 
     def scores(self, batch: Mapping[str, Tensor]) -> Tensor:
         """[texts, classes] logits of a tokenised batch."""
+
+
+class Classes(nn.Module):
+    """One vector a class: cosines of embeddings with them, times the temperature.
+
+    Args:
+        start: [classes, hidden] the vectors.
+    """
+
+    def __init__(self, start: Tensor) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(start.clone(), requires_grad=False)
+
+    def forward(self, embedded: Tensor) -> Tensor:
+        """[texts, classes] from [texts, hidden]."""
+        vectors = functional.normalize(self.weight, dim=-1)
+        return TEMPERATURE * embedded @ vectors.T
 
 
 class Cosine:
@@ -47,7 +66,9 @@ class Cosine:
         self.body = body
         with torch.no_grad():
             start = self.embed(titles)
-        self.head = {HEAD: nn.Parameter(start.clone(), requires_grad=False)}
+        self.classes = Classes(start)
+        self.head = {HEAD: self.classes.weight}
+        self.parts: tuple[nn.Module, ...] = (body, self.classes)
 
     def embed(self, batch: Mapping[str, Tensor]) -> Tensor:
         """[texts, hidden] embeddings of length 1."""
@@ -58,8 +79,8 @@ class Cosine:
 
     def scores(self, batch: Mapping[str, Tensor]) -> Tensor:
         """[texts, classes] cosines times the temperature."""
-        vectors = functional.normalize(self.head[HEAD], dim=-1)
-        return TEMPERATURE * self.embed(batch) @ vectors.T
+        found: Tensor = self.classes(self.embed(batch))
+        return found
 
 
 class Linear:
@@ -71,6 +92,7 @@ class Linear:
 
     def __init__(self, body: nn.Module) -> None:
         self.body = body
+        self.parts: tuple[nn.Module, ...] = (body,)
         inside = f"{body.base_model_prefix}."
         self.head = {
             name: parameter

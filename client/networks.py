@@ -21,9 +21,11 @@ class Network(Protocol):
         tokenizer: the model's.
         head: parameters that are always trained, by the names under which they
             travel.
+        parts: the modules that all parameters lie in.
     """
 
     body: nn.Module
+    parts: tuple[nn.Module, ...]
     tokenizer: Any
     head: dict[str, nn.Parameter]
 
@@ -35,6 +37,12 @@ class Network(Protocol):
 
     def loss(self, rows: Sequence[Any], settings: Train) -> Tensor:
         """The sum of some rows' losses in nats, with the graph that training needs."""
+
+    def record_loss(self, rows: Sequence[Any], settings: Train) -> Tensor:
+        """The sum of some rows' own losses, each row's a mean over what counts in it.
+
+        So one row more or less changes it by that row's own loss alone.
+        """
 
     def judge(self, examples: "Examples", settings: Train) -> dict[str, float]:
         """Metrics of the model as it is now."""

@@ -30,6 +30,24 @@ def write(path: Path, data: bytes) -> None:
         os.close(folder)
 
 
+def write_private(path: Path, data: bytes) -> None:
+    """Write a file that only this user may read, from its first byte on."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.part")
+    part.unlink(missing_ok=True)
+    handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(handle, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
 class Kept:
     """Tensors that a client keeps of its replies, round by round, as one of a kind.
 

@@ -51,15 +51,15 @@ class TorchTrainer:
         settings, network = self.config.train, adapter.base.network
         steps = self.steps or settings.steps
         parameters = list(adapter.parameters.values())
-        optimiser = _optimiser(settings, parameters)
+        made = optimiser(settings, parameters)
         losses: list[float] = []
         rows = network.rows(examples, settings)
         with torch.random.fork_rng(devices=[]), checkpointed(network.body, settings):
             torch.manual_seed(key & (2**63 - 1))
             for step, places in enumerate(_batches(len(rows), settings, steps, key)):
-                for group in optimiser.param_groups:
+                for group in made.param_groups:
                     group["lr"] = settings.learning_rate * rate(settings, step, steps)
-                optimiser.zero_grad()
+                made.zero_grad()
                 some = [rows[place] for place in places.tolist()]
                 losses.append(_backward(adapter, some, settings))
                 if not math.isfinite(losses[-1]):
@@ -70,7 +70,7 @@ class TorchTrainer:
                 if settings.clip_norm:
                     torch.nn.utils.clip_grad_norm_(parameters, settings.clip_norm)
                 _correct(adapter)
-                optimiser.step()
+                made.step()
         return {"loss": float(np.mean(losses)), "steps": float(steps)}
 
 
@@ -130,7 +130,8 @@ def _fallen(shape: str, done: float) -> float:
     return 1.0
 
 
-def _optimiser(settings: Train, parameters: "list[nn.Parameter]") -> "optim.Optimizer":
+def optimiser(settings: Train, parameters: "list[nn.Parameter]") -> "optim.Optimizer":
+    """What takes the steps that a run asks for."""
     from torch import optim
 
     if settings.optimizer == "sgd":

@@ -30,20 +30,6 @@ def write(path: Path, data: bytes) -> None:
     sync(path.parent)
 
 
-def write_private(path: Path, data: bytes) -> None:
-    """Write a file that only this user may read, from its first byte on."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    part.unlink(missing_ok=True)
-    handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(handle, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
-    sync(path.parent)
-
-
 def sync(folder: Path) -> None:
     """Make a folder's entries, or a file's bytes, last."""
     handle = os.open(folder, os.O_RDONLY)

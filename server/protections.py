@@ -21,14 +21,14 @@ from ..aggregators.noises import Mechanism
 from ..aggregators.privates import Private, Shape, merge_private
 from ..aggregators.recipes import recipe
 from ..aggregators.spaces import Arrival, Merged
-from ..client import accountants
+from ..client import accountants, stores
 from ..client.accountants import Event
 from ..client.ledgers import FILE, Charge, Ledger
 from ..protocols import digests
 from ..protocols.errors import CheckpointError, ConfigError
 from ..protocols.secrets import Secret, fresh
 from ..protocols.settings import Config
-from . import files, rosters
+from . import records, rosters
 from .arrivals import Arrivals
 from .rosters import Member
 from .sessions import Session
@@ -167,6 +167,8 @@ def once(config: Config, folder: Path) -> None:
 def summary(session: Session) -> dict[str, Any]:
     """What a run's summary says of its privacy; nothing without noise."""
     given = session.config.privacy
+    if given.mode == "record":
+        return {"privacy": _of_records(session)}
     if not active(session.config):
         return {}
     ledger = _ledger(session)
@@ -185,6 +187,25 @@ def summary(session: Session) -> dict[str, Any]:
     }
 
 
+def _of_records(session: Session) -> dict[str, Any]:
+    """The most that any institution said it spent: they hold ledgers of their own."""
+    given = session.config.privacy
+    said = [
+        float(line["metrics"].get("epsilon", 0.0))
+        for line in records.read(session.record.path)
+        if line["kind"] == "contribution" and line["verdict"] == "accepted"
+    ]
+    return {
+        "level": "record",
+        "adjacency": "one record of one institution more or less",
+        "epsilon": max(said, default=0.0),
+        "delta": given.delta,
+        "budget": given.epsilon,
+        "releases": len(said),
+        "noise_multiplier": given.noise_multiplier,
+    }
+
+
 def denominator(session: Session) -> float:
     """What every sum is divided by: fixed before round 1, and public."""
     given = session.config.privacy
@@ -195,7 +216,7 @@ def secret(session: Session) -> Secret:
     """The run's secret: drawn once, kept in its folder for this user alone."""
     path = _path(session) / "secret"
     if not path.exists():
-        files.write_private(path, fresh())
+        stores.write_private(path, fresh())
     return Secret(path.read_bytes()).of(session.run)
 
 
