@@ -5,7 +5,7 @@ one client's data or on everybody's, judged on the global test set.
 """
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -26,36 +26,44 @@ OWN, ALL = "own", "all"
 RECORD = "fedelta.alone"
 
 
-def question(data: str) -> "RecordDict":
+def question(data: str, rounds: int = 0) -> "RecordDict":
     """The content of a ``train.alone`` message.
 
     Args:
         data: whose data is trained on: the client's "own", or "all" of it.
+        rounds: as long as so many rounds; 0: as the run was to have.
     """
     from flwr.app import ConfigRecord, RecordDict
 
-    return RecordDict({RECORD: ConfigRecord({"data": data})})
+    return RecordDict({RECORD: ConfigRecord({"data": data, "rounds": rounds})})
 
 
-def asked(content: "RecordDict") -> str:
+def asked(content: "RecordDict") -> tuple[str, int]:
     """What a ``train.alone`` message asks for: "own" where it does not say.
 
+    Returns:
+        Whose data, and how many rounds' steps; 0: as the run was to have.
+
     Raises:
-        ConfigError: neither "own" nor "all".
+        ConfigError: neither "own" nor "all", or no number of rounds.
     """
-    data = str(content[RECORD]["data"]) if RECORD in content else OWN
-    if data not in (OWN, ALL):
+    said: Any = content.get(RECORD, {})
+    data, rounds = str(said.get("data", OWN)), said.get("rounds", 0)
+    if data not in (OWN, ALL) or not isinstance(rounds, int) or rounds < 0:
         raise ConfigError("train.alone is asked with data = own or data = all")
-    return data
+    return data, rounds
 
 
-def alone(session: Session, client: str, data: str) -> dict[str, float]:
+def alone(
+    session: Session, client: str, data: str, rounds: int = 0
+) -> dict[str, float]:
     """Train alone and judge.
 
     Args:
         session: task and base; the base is as it was afterwards.
         client: who trains.
         data: "own" or "all".
+        rounds: as long as so many rounds; 0: as the run was to have.
 
     Returns:
         Metrics of `evaluate` on the global test set, "train_loss" and "seconds".
@@ -73,7 +81,7 @@ def alone(session: Session, client: str, data: str) -> dict[str, float]:
     base.reset()
     own = everyone(session.task) if data == ALL else session.task.split(client)[0]
     key = seeds.key("alone", config.run.seed, ALL if data == ALL else client)
-    steps = config.run.rounds * config.train.steps
+    steps = (rounds or config.run.rounds) * config.train.steps
     with adapted(base, config, base.start(config, run_key(config), 1)) as adapter:
         trained = trainer(training.alone(config), steps).train(adapter, own, key)
         found = evaluate(base, session.task.test, config)

@@ -192,7 +192,7 @@ class Eval:
             `metric` (then its own number is no estimate any more where it was chosen
             on the test set).
         early_stop: stop after so many evaluations in a row without a better one;
-            0: never.
+            0: never. What is trained for comparison is trained as long as was run.
         local: train each client alone as long, for comparison.
         central: train one model on all data as long, for comparison.
     """

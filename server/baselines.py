@@ -1,7 +1,8 @@
 """What the federation is held against: each client alone, and all data in one place.
 
-They are trained by the same workers, as long as all rounds together, and judged on
-the global test set. What is done is kept, so that a killed run need not repeat it.
+They are trained by the same workers, as long as all rounds together (those that were
+run, where ``eval.early_stop`` ended it), and judged on the global test set. What is
+done is kept, so that a killed run need not repeat it.
 """
 
 from collections.abc import Sequence
@@ -56,7 +57,10 @@ def _ask(
     paths = {name: folder / f"{stem_of(name)}.json" for name in names}
     found = {n: files.read_json(path) for n, path in paths.items() if path.exists()}
     asked = {session.roster[name].node: name for name in names if name not in found}
-    questions = [Message(question(data), node, _KIND, group_id=data) for node in asked]
+    rounds = session.round  # as long as the run was, stopped or not
+    questions = [
+        Message(question(data, rounds), node, _KIND, group_id=data) for node in asked
+    ]
     watch = Watch(grid, questions)
     for reply in watch.over(grid.send_and_receive(questions) if questions else ()):
         name = asked[reply.metadata.src_node_id]

@@ -166,6 +166,18 @@ def test_baselines_learn(config: Config, tmp_path: Path, whose: str) -> None:
     assert said["examples"] == 32
 
 
+def test_baselines_train_as_long_as_was_run(config: Config, tmp_path: Path) -> None:
+    losses = []
+    for planned, asked in ((4, 1), (1, 0), (4, 0)):
+        made = replace(config, run=replace(config.run, rounds=planned))
+        message = rounds.sent(baselines.question("own", asked), "train.alone")
+        data = handle(rounds.job(made, tmp_path), message)
+        said = messages.read_metrics(messages.from_bytes(data).content)
+        assert isinstance(said, dict)
+        losses.append(said["train_loss"])
+    assert losses[0] == losses[1] != losses[2]
+
+
 def test_caps_bound_the_weight(folder: Path, tmp_path: Path) -> None:
     clients = [{"name": "a", "examples_cap": 9}, {"name": "b"}]
     config = tiny.config(folder, clients=clients)
