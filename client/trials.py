@@ -18,9 +18,12 @@ def trial(
 
     Args:
         base: at any version.
-        update: factors by module (scaling 1) and dense changes by name.
+        update: factors by module (scaling 1) and dense changes by name; empty: none.
         share: what the update is multiplied by.
     """
+    if not update:
+        yield base
+        return
     held, applied = base.weights(), base.applied
     completed = base.starts.completed(update, len(applied) + 1)
     changed = factors.shapes(completed)

@@ -35,6 +35,8 @@ class Card:
 
 def cards(history: History) -> list[Card]:
     """The sections for which a run left something to show, in reading order."""
+    from .evidence import cards as evidence
+
     makers: tuple[Callable[[History], Iterator[Card]], ...] = (
         _rounds,
         _clients,
@@ -42,6 +44,7 @@ def cards(history: History) -> list[Card]:
         _phases,
         _pairs,
         _layers,
+        evidence.cards,
         _refusals,
     )
     return [card for make in makers for card in make(history)]

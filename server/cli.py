@@ -20,7 +20,7 @@ from ..client.joins.commands import app as join_commands
 from ..protocols.errors import ConfigError, FedeltaError, RoundError
 from .commands import compare, init, inspect, replay, report
 from .custodies import verify, withdraw
-from .evidence.commands import plan
+from .evidence.commands import COMMANDS as EVIDENCE
 from .hosts.commands import app as host_commands
 from .regions.commands import app as region_commands
 
@@ -194,7 +194,7 @@ def merge(
     typer.echo(out)
 
 
-for _command in (init, plan, report, replay, compare, inspect, verify, withdraw):
+for _command in (init, *EVIDENCE, report, replay, compare, inspect, verify, withdraw):
     app.command()(_command)
 
 

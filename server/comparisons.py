@@ -7,6 +7,7 @@ from statistics import fmean
 from ..protocols.errors import ConfigError
 from . import files
 from .cards import Card
+from .evidence.bootstraps import Chance, chance
 from .pairings import Difference, Entry, differences, entries, labels, metrics
 from .report import missing, rendered, settings
 from .tables import duration, gained, size, told
@@ -89,13 +90,15 @@ def _beside(one: Difference, metric: str) -> str:
 def _table(told_of: Sequence[Difference], metric: str) -> Iterator[Card]:
     rows = []
     for one in told_of:
-        paired = one.gap is not None
+        paired, seen = one.gap is not None, chance(one.gaps)
         rows.append(
             (
                 one.label,
                 told(metric, one.mean),
                 gained(metric, one.gap, 0.0) if paired else "-",
                 gained(metric, one.spread, 0.0).lstrip("+") if one.spread else "-",
+                _between(metric, seen),
+                f"{seen.p:.2g}" if seen else "-",
                 str(len(one.gaps)) if paired else "-",
             )
         )
@@ -103,12 +106,28 @@ def _table(told_of: Sequence[Difference], metric: str) -> Iterator[Card]:
         f"Which one does better? {metric.capitalize()}",
         "Differences are taken between runs of the same data, clients, model and "
         "seed, and then averaged. With one pair nothing is known of chance: repeat "
-        "it with other seeds.",
-        head=("", metric, f"above {told_of[0].label}", "spread", "pairs"),
+        "it with other seeds. From three on, the interval holds 95 of 100 means of as "
+        "many differences drawn from them (too narrow with few), and p is how often "
+        "signs by chance would give as large a mean.",
+        head=(
+            "",
+            metric,
+            f"above {told_of[0].label}",
+            "spread",
+            "95 % between",
+            "p",
+            "pairs",
+        ),
         rows=tuple(rows),
         opened=True,
         wide=True,
     )
+
+
+def _between(metric: str, seen: Chance | None) -> str:
+    if seen is None:
+        return "-"
+    return f"{gained(metric, seen.low, 0.0)}, {gained(metric, seen.high, 0.0)}"
 
 
 def _gaps(told_of: Sequence[Difference], metric: str) -> Iterator[Card]:

@@ -64,3 +64,92 @@ def plan(
         else:
             told_of = f"{one.goal}: within its limit"
             console.print(told_of, highlight=False)
+
+
+def export(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A run's folder.")],
+    *,
+    to: Annotated[str, typer.Option(help="peft, transformers or mergekit.")],
+    out: Annotated[Path, typer.Option(help="A folder that is not there yet.")],
+    as_json: AsJson = False,
+) -> None:
+    """Take a finished run's model home, with its record on a card."""
+    from .takeaways import take
+
+    found = take(folder, to, out)
+    if as_json:
+        typer.echo(json.dumps(found, indent=2, sort_keys=True))
+    else:
+        typer.echo(out)
+
+
+def diagnose(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A run's folder.")],
+    *,
+    number: Annotated[
+        int, typer.Option("--round", min=0, help="0: the last that is kept.")
+    ] = 0,
+    probe: Annotated[int, typer.Option(min=2, help="Texts of the public probe.")] = 64,
+    metric: Annotated[
+        str, typer.Option(help="Of clients' tasks.", show_default=False)
+    ] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Say whether a round's models merge, and what each client got; no training."""
+    from .diagnoses import diagnose as look
+
+    found = look(folder, number, probe=probe, metric=metric)
+    if as_json:
+        typer.echo(json.dumps(found, indent=2, sort_keys=True))
+        return
+    from rich.console import Console
+
+    from . import sheets
+
+    console = Console()
+    for table in sheets.diagnosis(found):
+        console.print(table)
+    console.print(f"fedelta report {folder}", soft_wrap=True, highlight=False)
+
+
+def search(  # noqa: PLR0913  one argument an option
+    config: Source = None,
+    *,
+    preset: Preset = "",
+    override: Override = None,
+    over: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=...",
+            help="What is varied: NAME=A; B or NAME=LOW..HIGH [log]; NAME is a key, or "
+            "stands in braces in another one's texts.",
+        ),
+    ] = None,
+    budget: Annotated[int, typer.Option(min=1, help="Trials in all.")] = 20,
+    sampler: Annotated[
+        str, typer.Option(help="random, grid, optuna or cma.")
+    ] = "random",
+    halving: Annotated[
+        bool, typer.Option("--halving", help="Few rounds first, more for the better.")
+    ] = False,
+    metric: Annotated[
+        str, typer.Option(help="eval.metric, if none.", show_default=False)
+    ] = "",
+    out: Annotated[Path, typer.Option(help="The search's folder.")] = Path(
+        "runs/search"
+    ),
+    workers: Annotated[int, typer.Option(min=0, help="Worker processes.")] = 2,
+    as_json: AsJson = False,
+) -> None:
+    """Try settings, on the same replies where only the merge differs; resumable."""
+    from ..runs import load
+    from . import explorations
+
+    chosen = load(config, preset=preset or None, overrides=override or ())
+    asked = explorations.Asked(
+        over or (), budget, sampler, metric or chosen.eval.metric, halving=halving
+    )
+    explorations.explore(chosen, asked, out, workers, as_json=as_json)
+
+
+COMMANDS = (plan, diagnose, search, export)

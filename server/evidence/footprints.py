@@ -73,6 +73,21 @@ def rows(config: Config, task: Task, client: str) -> Rows:
     return Rows(max(lengths), sum(heads) / len(heads))
 
 
+def words(config: Config, task: Task) -> int:
+    """How many different tokens the clients' texts have, of so many of each's texts."""
+    import transformers
+
+    from ...client.loading import place, quiet
+
+    with quiet():
+        tokenizer = transformers.AutoTokenizer.from_pretrained(place(config.model))
+    found: set[int] = set()
+    for own in task.clients.values():
+        some = list(own.texts[: 8 * SAMPLE])
+        found.update(*tokenizer(some)["input_ids"] if some else ())
+    return len(found)
+
+
 def of_client(
     outline: Outline, config: Config, floor: int, lengths: Rows, held: int
 ) -> Footprint:

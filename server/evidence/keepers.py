@@ -11,6 +11,7 @@ from ..selections import falls
 
 if TYPE_CHECKING:
     from ...client.data import Examples
+    from ...client.models import Base
     from ..sessions import Session
 
 Again = Callable[[Sequence[Arrival], str], Merged]
@@ -49,11 +50,9 @@ class Gatekeeper:
         from ...client.trials import trial
 
         session, some = self.session, examples(self.session)
-        if update is None:
-            found = evaluate(session.base, some, session.config)
-        else:
-            with trial(session.base, update):
-                found = evaluate(session.base, some, session.config)
+        base = model(session)
+        with trial(base, update or {}):
+            found = evaluate(base, some, session.config)
         if self.metric not in found:
             raise ConfigError(
                 f"gate.metric = {self.metric!r}: there are {', '.join(sorted(found))}"
@@ -68,6 +67,19 @@ class Gatekeeper:
         """Whether a merge is no worse than the last model, within the tolerance."""
         gap = self.above(value, float(self.told["before"]))
         return gap >= -self.gate.tolerance
+
+
+def model(session: "Session") -> "Base":
+    """A run's model, to compute with.
+
+    Raises:
+        ConfigError: the server holds its weights alone.
+    """
+    from ...client.models import Base
+
+    if not isinstance(session.base, Base):
+        raise ConfigError("the server has no model to judge by: see eval.where")
+    return session.base
 
 
 def examples(session: "Session") -> "Examples":

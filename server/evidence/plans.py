@@ -4,13 +4,13 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
+from ...client.accountants import Event, epsilon
 from ...client.data import Task, load
 from ...client.outlines import Outline, outline
 from ...protocols.settings import Config
 from ...protocols.vectors import Layout
 from ..rosters import Roster
 from . import floors, footprints, volumes
-from .footprints import Footprint
 
 UP, DOWN, BYTES, SECONDS, MEMORY, SERVER = (
     "up",
@@ -108,8 +108,21 @@ class Planner:
             for name, own in names.items()
         }  # fmt: skip
         roster = Roster.of(dict.fromkeys(names, 0), memory, config, self.task.regions)
-        given = volumes.sizes(config, replies, shape.update(), shape.touched)
+        given = volumes.sizes(
+            config, replies, shape.update(), shape.touched, self._idle(config, shape)
+        )
         return volumes.followed(config, roster, given)
+
+    def _idle(self, config: Config, shape: Outline) -> dict[str, float]:
+        """By table of embeddings, the share of its rows that no text here reads."""
+        tables = shape.tables()
+        if not tables or not any(len(one) for one in self.task.clients.values()):
+            return {}
+        wide = config.train.max_length
+        words = footprints.words(config, self.task)
+        largest = max(tables.values())
+        used = {n: words if rows == largest else wide for n, rows in tables.items()}
+        return {n: max(0.0, 1 - used[n] / rows) for n, rows in tables.items()}
 
     def _client(
         self, config: Config, shape: Outline, name: str, sent: volumes.Volume
@@ -150,19 +163,21 @@ class Planner:
 
 
 def privacy(config: Config) -> dict[str, Any] | None:
-    """What the schedule spends, where a run is private; None otherwise."""
-    table = getattr(config, "privacy", None)
-    if table is None or getattr(table, "mode", "none") == "none":
+    """What the schedule spends, where a run is private; None otherwise.
+
+    Of records' privacy, which each client spends on its own, only the goal is told.
+    """
+    table = config.privacy
+    if table.mode == "none":
         return None
-    return {"mode": table.mode, "budget": table.epsilon or None, "delta": table.delta}
+    told = {"mode": table.mode, "budget": table.epsilon or None, "delta": table.delta}
+    if table.mode == "client" and table.noise_multiplier:
+        event = Event(table.noise_multiplier, table.rate, config.run.rounds)
+        told["epsilon"] = epsilon([event], table.delta)
+    return told
 
 
 def secure(config: Config) -> dict[str, Any] | None:
     """What secure aggregation would open; None where a run has none."""
     table = getattr(config, "secure", None)
     return None if table is None else {"opens": "the sum alone"}
-
-
-def parts(found: Mapping[str, Any]) -> Footprint:
-    """A footprint from its parts, as a plan holds them."""
-    return Footprint(**found)

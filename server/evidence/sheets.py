@@ -1,11 +1,13 @@
 """Plans, exports and searches as tables for a terminal."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from .. import files
 from ..tables import duration, size, told
 from .limits import Limit, Way
 from .plans import BYTES, DOWN, GOALS, MEMORY, SECONDS, SERVER, UP
@@ -81,6 +83,38 @@ def ways(limit: Limit, reached: float, found: Sequence[Way]) -> Table:
     return table
 
 
+def diagnosis(found: Mapping[str, Any]) -> list[Table]:
+    """Who kept what, and how far models are apart."""
+    clients, states = found["clients"], found["states"]
+    metric = clients["metric"]
+    table = Table("client", "before", "own", "merged", "retention", box=SIMPLE_HEAD)
+    for name, one in list(clients["by_client"].items())[:SHOWN]:
+        values = [told(metric, one[key]) for key in ("before", "own", "merged")]
+        kept = one["retention"]
+        table.add_row(name, *values, "-" if kept is None else f"{kept:.3f}")
+    if clients["retained"]:
+        both = clients["retained"]
+        table.add_row(
+            "R_geo, TRR", "", "", "", f"{both['r_geo']:.3f}, {both['trr']:.3f}"
+        )
+    tables = [table] if clients["clients"] else []
+    apart = Table("against the merged model", "CKA", "rate gap", box=SIMPLE_HEAD)
+    merged = states["models"].index("merged")
+    for place, name in enumerate(states["models"]):
+        if place != merged:
+            alike, gap = states["cka"][merged][place], states["rate_gap"][merged][place]
+            apart.add_row(name, f"{alike:.4f}", f"{gap:.4f} bits")
+    return [*tables, apart]
+
+
+def trial(
+    settings: Mapping[str, Any], value: float | None, metric: str, said: str
+) -> str:
+    """One trial in a line."""
+    text = ", ".join(f"{key}={one}" for key, one in settings.items())
+    return f"{told(metric, value)}  {text}" + (f"  ({said})" if said else "")
+
+
 def trials(found: Sequence[Mapping[str, Any]], metric: str) -> Table:
     """Settings that a search tried, best first."""
     table = Table("settings", metric, "bytes", "rounds", box=SIMPLE_HEAD)
@@ -92,3 +126,52 @@ def trials(found: Sequence[Mapping[str, Any]], metric: str) -> Table:
             str(one["rounds"]),
         )
     return table
+
+
+def page(
+    folder: Path, done: Sequence[Any], best: Sequence[Any], metric: str
+) -> Path | None:
+    """Write a search's `search.html`; nothing where reports cannot be drawn."""
+    from ..report import missing, rendered
+
+    if missing():
+        return None
+    from ..cards import Card
+    from .drawings import front
+
+    points = [(float(one.bytes), one.value) for one in done if one.value is not None]
+    shown = [(float(one.bytes), one.value) for one in best]
+    rows = tuple(
+        (
+            ", ".join(f"{key}={value}" for key, value in one.settings.items()),
+            told(metric, one.value),
+            "-" if one.worst is None else told(metric, one.worst),
+            size(one.bytes),
+            str(one.rounds),
+        )
+        for one in best
+    )
+    card = Card(
+        "What does it cost to do better?",
+        f"{len(done)} trials. Those on the line are beaten by no other one in bytes, "
+        "value and worst client at once.",
+        (front(points, shown, metric),),
+        ("settings", metric, "worst client", "bytes", "rounds"),
+        rows,
+        wide=True,
+        opened=True,
+    )
+    text = rendered(
+        kicker="search",
+        name=folder.name,
+        lead=f"{len(done)} trials, judged by {metric}.",
+        tiles=[],
+        cards=[card],
+        settings=[],
+        environment=[],
+        digest="",
+        source="trials.jsonl beside this file",
+    )
+    path = folder / "search.html"
+    files.write(path, text.encode())
+    return path

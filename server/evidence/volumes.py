@@ -114,7 +114,11 @@ class Sizes:
 
 
 def sizes(
-    config: Config, replies: Mapping[str, Layout], update: Layout, touched: int
+    config: Config,
+    replies: Mapping[str, Layout],
+    update: Layout,
+    touched: int,
+    idle: Mapping[str, float] | None = None,
 ) -> Sizes:
     """Measure one message of each kind.
 
@@ -123,15 +127,17 @@ def sizes(
         replies: the tensors of a reply, by client.
         update: the tensors of a merged update.
         touched: how many weights updates change.
+        idle: by tensor, the share of it that no training moves.
     """
     identify(1, 1)
+    still = idle or {}
     known: dict[tuple[str, int, Layout], int] = {}
     found: dict[str, int] = {}
     for name, layout in replies.items():
         text, most = uplink(config, name), budget(config, name)
         key = (text, most, layout)
         if key not in known:
-            payload = _payload(config, layout, text, most or usual(layout))
+            payload = _payload(config, layout, (text, most or usual(layout)), still)
             content = reply_content(b"", dict.fromkeys(_TOLD, 1.5))
             known[key] = payload + _size(Message(content, 2, MessageType.TRAIN))
         found[name] = known[key]
@@ -155,7 +161,7 @@ def sizes(
     told = metrics_content({"loss": 1.5, "accuracy": 0.5, "examples": 9.0})
     judged = _size(Message(told, 2, MessageType.EVALUATE))
     most = downlink_budget(config) or usual(update)
-    down = _payload(config, update, downlink(config), most)
+    down = _payload(config, update, (downlink(config), most), still)
     one = replace(plan, version=1, updates=(name,))
     brought = _size(Message(plan_content(one, [b""]), 2, MessageType.TRAIN)) - bare
     asked = _size(Message(RecordDict(), 2, MessageType.QUERY))
@@ -193,17 +199,22 @@ def followed(config: Config, roster: Roster, given: Sizes) -> dict[str, Volume]:
     return found
 
 
-def _payload(config: Config, layout: Layout, text: str, most: int) -> int:
-    """Bytes of a payload of this layout in a format."""
+def _payload(
+    config: Config,
+    layout: Layout,
+    form: tuple[str, int],
+    idle: Mapping[str, float],
+) -> int:
+    """Bytes of a payload of this layout, in a format that has so much room."""
+    text, most = form
     scale = max(1, math.ceil(layout.size / MOST))
-    pairs = zip(layout.names, layout.sizes, strict=True)
-    part = {name: (max(1, size // scale),) for name, size in pairs}
-    vector = TaskVector.of(
-        {
-            name: seeds.normal(seeds.key("plan", name), 0, size).astype(np.float32)
-            for name, (size,) in part.items()
-        }
-    )
+    drawn = {}
+    for name, size in zip(layout.names, layout.sizes, strict=True):
+        count = max(1, size // scale)
+        values = seeds.normal(seeds.key("plan", name), 0, count).astype(np.float32)
+        values[round(count * (1 - idle.get(name, 0.0))) :] = 0
+        drawn[name] = values
+    vector = TaskVector.of(drawn)
     header = Header(
         run_id(config),
         1,

@@ -97,7 +97,7 @@ def test_memory_is_that_of_the_processes(tmp_path: Path) -> None:
     assert planned[MEMORY] == pytest.approx(held["worker"], rel=WITHIN)
     assert planned["server_memory"] == pytest.approx(held["server"], rel=WITHIN)
     model = planned[MEMORY] - planned["assumed"]["process"]
-    assert model > 0.4 * planned[MEMORY], "the process alone would prove nothing"
+    assert model > 0.3 * planned[MEMORY], "the process alone would prove nothing"
 
 
 def test_a_limit_is_met_by_what_is_told(tmp_path: Path) -> None:
@@ -122,7 +122,7 @@ def test_slow_lines_and_machines_take_longer(tmp_path: Path) -> None:
     fast = Planner(changed(config, [("plan.line_up", "1Gbit")]), FLOOR).plan()
     one, other = slow["clients"]["client-00"], fast["clients"]["client-00"]
     assert one["line"] - other["line"] == pytest.approx(
-        8 * one["reply"] / 1e3, rel=0.01
+        8 * one["up"] / one["rounds"] / 1e3, rel=0.01
     )
     weak = changed(config, [("plan.gflops", 0.001)])
     assert Planner(weak, FLOOR).plan()[SECONDS] > 5 * slow[SECONDS]

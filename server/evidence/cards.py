@@ -1,0 +1,186 @@
+"""The report's sections on evidence: what stands against a merge, and what it left."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from .. import files
+from ..cards import Card
+from ..drawings import LOCAL, LOSS, MERGED
+from ..histories import History
+from ..plots import heat
+from ..tables import told
+from . import diagnoses
+
+Table = Sequence[Sequence[float | None]]
+
+TABLES = {
+    "conflict_trimmed": ("conflict trimmed", LOCAL),
+    "overlap_written": ("overlap written", MERGED),
+    "overlap_read": ("overlap read", MERGED),
+}
+
+
+def cards(history: History) -> Iterator[Card]:
+    """The sections for which there is something to show."""
+    yield from _updates(history)
+    yield from _gate(history)
+    path = history.folder / diagnoses.FILE
+    if path.exists():
+        found = files.read_json(path)
+        yield from _models(found)
+        yield from _kept(found)
+        yield from _sure(found)
+
+
+def _updates(history: History) -> Iterator[Card]:
+    found = history.diagnostics()
+    if found is None or not found.get("conflict_trimmed"):
+        return
+    names = [str(name) for name in found["clients"]]
+    pictures = [
+        heat(found[key], names, title, colour)
+        for key, (title, colour) in TABLES.items()
+        if found.get(key)
+    ]
+    shares = [f"{density:.0%}" for density in found["densities"]]
+    rows = tuple(
+        (name, f"{norm:.3g}", *(f"{one:.0%}" for one in energy))
+        for name, norm, energy in zip(
+            names, found["norms"], found["energy"], strict=True
+        )
+    )
+    yield Card(
+        f"Do the clients' larger changes pull apart? Round {found['round']}",
+        "Signs that differ among each one's largest elements; and how far low-rank "
+        "updates write to, and read from, the same directions (1: the same; near 0: "
+        "others). The table has norms, and the share of an update's energy that so "
+        "many of its largest elements hold.",
+        tuple(pictures),
+        ("client", "norm", *shares),
+        rows,
+        wide=True,
+    )
+
+
+def _gate(history: History) -> Iterator[Card]:
+    found = history.of("gate")
+    if not found:
+        return
+    metric = str(found[0]["metric"])
+    rows = tuple(
+        (
+            str(one["round"]),
+            told(metric, one["before"]),
+            told(metric, one["merged"]),
+            str(one["taken"]),
+            ", ".join(one.get("sitting_out") or ()) or "-",
+            _worst(one, metric),
+        )
+        for one in found
+    )
+    yield Card(
+        "What did the gate decide?",
+        f"By {metric}, before each merge was handed out. A contribution is worth how "
+        "much worse the merge is without it.",
+        head=("round", "last", "merged", "taken", "sat out", "worth least"),
+        rows=rows,
+        opened=True,
+        wide=True,
+    )
+
+
+def _worst(one: Mapping[str, Any], metric: str) -> str:
+    worth: Mapping[str, float] = one.get("worth") or {}
+    if not worth:
+        return "-"
+    name = min(worth, key=lambda each: worth[each])
+    return f"{name} ({told(metric, worth[name])})"
+
+
+def _models(found: Mapping[str, Any]) -> Iterator[Card]:
+    states = found["states"]
+    names: list[str] = states["models"]
+    rows = tuple(
+        (
+            " and ".join(one["between"]),
+            *(f"{loss:.3f}" for loss in one["losses"]),
+            f"{one['barrier']:.4f}",
+        )
+        for one in found["barriers"]
+    )
+    width = len(found["barriers"][0]["losses"]) if rows else 0
+    yield Card(
+        f"Do the models see the same things? Round {found['round']}",
+        f"Hidden states of {found['probe']} public texts, two models at a time: CKA "
+        "(1: alike), and how many bits a text more a code for both takes than codes "
+        "for each. The table walks between two clients' models: where the loss rises "
+        "above the line between its ends, a barrier lies between them.",
+        (
+            heat(states["cka"], names, "CKA"),
+            heat(states["rate_gap"], names, "rate gap"),
+        ),
+        (
+            "between",
+            *(f"loss {at / (width - 1):.0%}" for at in range(width)),
+            "barrier",
+        ),
+        rows,
+        wide=True,
+    )
+
+
+def _kept(found: Mapping[str, Any]) -> Iterator[Card]:
+    clients = found["clients"]
+    metric, by_client = clients["metric"], clients["by_client"]
+    if not by_client:
+        return
+    rows = tuple(
+        (
+            name,
+            *(told(metric, one[key]) for key in ("before", "own", "merged")),
+            "-" if one["retention"] is None else f"{one['retention']:.3f}",
+        )
+        for name, one in by_client.items()
+    )
+    both = clients["retained"]
+    fair = clients["fairness"]
+    kept = f"R_geo {both['r_geo']:.3f}, TRR {both['trr']:.3f}. " if both else ""
+    table: Table = clients["interference"]
+    measured = any(value is not None for row in table for value in row)
+    picture = heat(table, clients["clients"], "interference", LOSS) if measured else ""
+    yield Card(
+        f"What did each client keep of its own model? Round {found['round']}",
+        f"{kept}Worst off is {fair['worst']['client']} "
+        f"({told(metric, fair['worst']['value'])}); clients are "
+        f"{told(metric, fair['spread'])} apart (standard deviation). Each is judged on "
+        "what it keeps for that. In the picture: what merging with one other client "
+        "alone does to a row's task, above 0 better.",
+        (picture,) if picture else (),
+        ("client", "last model", "own model", "merged", "retention"),
+        rows,
+        wide=True,
+        opened=True,
+    )
+
+
+def _sure(found: Mapping[str, Any]) -> Iterator[Card]:
+    from .drawings import reliability
+
+    models = found["calibration"]
+    if not models:
+        return
+    rows = tuple(
+        (name, told("accuracy", one["accuracy"]), f"{one['ece']:.3f}")
+        for name, one in models.items()
+    )
+    shown = {n: models[n] for n in ("last", "merged", "ensemble") if n in models}
+    yield Card(
+        "Is it as sure as it is right?",
+        "Texts of the test set by how sure a model is of what it says, and how often "
+        "it is right then; on the line it is as right as it is sure. ECE is the mean "
+        "distance from it. The ensemble is the mean of all clients' own models.",
+        (reliability(shown),),
+        ("model", "accuracy", "ECE"),
+        rows,
+        opened=True,
+    )

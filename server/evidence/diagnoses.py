@@ -1,0 +1,157 @@
+"""A finished run's round, looked into: would it merge, and what did each side get?"""
+
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...client import calibrations, probes
+from ...client.data import Examples
+from ...client.trials import trial
+from ...protocols import seeds
+from ...protocols.errors import ConfigError
+from ...protocols.vectors import Floats
+from .. import files, records
+from . import retentions
+from .keepers import model
+from .revisits import Revisit, Round, revisited
+
+FILE = "diagnosis.json"
+PROBE = 64
+"""Texts of the public probe."""
+MOST_PAIRS = 10
+"""Pairs of clients whose segments are walked, the least alike first."""
+
+
+def diagnose(
+    folder: Path, number: int = 0, *, probe: int = PROBE, metric: str = ""
+) -> dict[str, Any]:
+    """Look into one round of a finished run, from its sealed replies; no training.
+
+    Args:
+        folder: the run's; what is found goes to its ``diagnosis.json``.
+        number: the round; 0: the last one whose replies are kept.
+        probe: how many texts of the test set serve as a public probe.
+        metric: of clients' tasks; empty: `eval.metric`.
+
+    Returns:
+        "round"; "states" and "barriers" (see `fedelta.client.probes`); "clients" (see
+        `retentions`); "calibration" of the last, the merged and the clients' models and
+        of their ensemble, where classes are told.
+
+    Raises:
+        ConfigError: no finished run, no such round, or no test set to probe with.
+    """
+    with revisited(folder) as visit:
+        whole = visit.tape.complete()
+        chosen = number or whole[-1]
+        if chosen not in whole:
+            raise ConfigError(f"the replies of round {chosen} are not kept: {whole}")
+        if not len(visit.tape.task.test):
+            raise ConfigError("there is no test set (data.test) to probe with")
+        some = _probe(visit, probe)
+        with visit.round(chosen) as played:
+            wanted = metric or visit.tape.config.eval.metric
+            found = {
+                "round": chosen,
+                "probe": len(some),
+                **_before(visit, played, some),
+                "clients": retentions.measured(visit, played, wanted),
+                "calibration": _calibrated(visit, played),
+            }
+    told = dict(records.finite(found))
+    files.write_json(Path(folder) / FILE, told)
+    return told
+
+
+def _probe(visit: Revisit, count: int) -> Examples:
+    """Some of the test set, the same for the same run."""
+    test = visit.tape.task.test
+    key = seeds.key("probe", visit.tape.config.run.seed)
+    order = seeds.permutation(key, len(test))
+    return test.take(np.sort(order[:count]))
+
+
+def _before(visit: Revisit, played: Round, some: Examples) -> dict[str, Any]:
+    """Hidden states of all models, and losses on the way between some."""
+    base, config = model(visit.session), visit.tape.config
+    names = [one.name for one in played.arrivals]
+    solos = {name: played.solo(name) for name in names}
+    merged = played.merged().update
+    models: dict[str, Mapping[str, Floats]] = {"last": {}, "merged": merged, **solos}
+    states = []
+    for update in models.values():
+        with trial(base, update):
+            states.append(probes.states(base, some.texts, config))
+    told = probes.divergence(states)
+    barriers = [
+        {"between": two}
+        | probes.barrier(base, (solos[two[0]], solos[two[1]]), some, config)
+        for two in _pairs(names, told["rate_gap"])
+    ]
+    return {"states": {"models": list(models), **told}, "barriers": barriers}
+
+
+def _pairs(names: Sequence[str], gaps: Sequence[Sequence[float]]) -> list[list[str]]:
+    """Pairs of clients, those with the widest gap first."""
+    places = list(combinations(range(len(names)), 2))
+    places.sort(key=lambda two: -gaps[two[0] + 2][two[1] + 2])
+    return [[names[one], names[other]] for one, other in places[:MOST_PAIRS]]
+
+
+def _calibrated(visit: Revisit, played: Round) -> dict[str, Any]:
+    """Reliability on the test set, model by model; the ensemble beside the merge."""
+    task, config = visit.tape.task, visit.tape.config
+    base = model(visit.session)
+    network: Any = base.network
+    if config.model.task != "classification":
+        return {}
+    updates: dict[str, Mapping[str, Floats]] = {
+        "last": {},
+        "merged": played.merged().update,
+        **{one.name: played.solo(one.name) for one in played.arrivals},
+    }
+    scores = {}
+    for name, update in updates.items():
+        with trial(base, update):
+            scores[name] = network.predict(task.test.texts, config.train)
+    own = [scores[one.name] for one in played.arrivals]
+    scores["ensemble"] = calibrations.ensemble(own)
+    labels = task.test.labels
+    return {
+        name: calibrations.reliability(one, labels)
+        | {"accuracy": float((one.argmax(1) == labels).mean())}
+        for name, one in scores.items()
+    }
+
+
+def predictors(
+    values: Mapping[str, Sequence[float]], drops: Sequence[float]
+) -> dict[str, float]:
+    """How well each figure's order tells the order of drops: rank correlations.
+
+    Args:
+        values: figures by name, one a merge.
+        drops: how much each merge lost.
+
+    Example:
+        >>> predictors({"gap": [1, 2, 3], "conflict": [3, 1, 2]}, [0.1, 0.2, 0.4])
+        {'gap': 1.0, 'conflict': -0.5}
+    """
+    wanted = _ranks(drops)
+    found = {}
+    for name, given in values.items():
+        ranks = _ranks(given)
+        spread = float(ranks.std() * wanted.std())
+        shared = float(((ranks - ranks.mean()) * (wanted - wanted.mean())).mean())
+        found[name] = round(shared / spread, 12) if spread else 0.0
+    return found
+
+
+def _ranks(values: Sequence[float]) -> Any:
+    """Ranks from 0, equal ones sharing theirs."""
+    given = np.array(values, np.float64)
+    below = (given[:, None] > given).sum(1)
+    return below + ((given[:, None] == given).sum(1) - 1) / 2

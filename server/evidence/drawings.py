@@ -1,0 +1,64 @@
+"""Pictures of evidence: reliability, and settings on a Pareto front."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from matplotlib.ticker import FuncFormatter
+
+from ..drawings import CENTRAL, GRID, LOCAL, MERGED, MUTED, sheet, styled, svg
+from ..tables import is_share, size, told
+
+COLOURS = (MUTED, MERGED, LOCAL, CENTRAL)
+
+
+@styled
+def reliability(models: Mapping[str, Mapping[str, Any]]) -> str:
+    """Accuracy by confidence, a line a model.
+
+    Args:
+        models: by name, as `fedelta.client.calibrations.reliability` tells them.
+    """
+    figure, (axes,) = sheet(3.6)
+    axes.plot([0, 1], [0, 1], color=GRID, linewidth=1.6)
+    for place, (name, one) in enumerate(models.items()):
+        found = [(each["confidence"], each["accuracy"]) for each in one["bins"]]
+        axes.plot(
+            [each[0] for each in found],
+            [each[1] for each in found],
+            color=COLOURS[place % len(COLOURS)],
+            marker="o",
+            markersize=5,
+            label=f"{name}, ECE {one['ece']:.3f}",
+        )
+    axes.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="confidence", ylabel="accuracy")
+    figure.legend(loc="outside upper left", ncols=2, fontsize=10)
+    seen = "; ".join(f"{name}: ECE {one['ece']:.3f}" for name, one in models.items())
+    return svg(figure, "reliability", "Accuracy by confidence", seen)
+
+
+@styled
+def front(
+    points: Sequence[tuple[float, float]],
+    best: Sequence[tuple[float, float]],
+    metric: str,
+) -> str:
+    """What settings cost and reach, those on the Pareto front joined.
+
+    Args:
+        points: (bytes, metric) of all.
+        best: of those that no other beats in both, by bytes.
+        metric: its name.
+    """
+    figure, (axes,) = sheet(3.4)
+    axes.plot(*zip(*points, strict=True), "o", color=MUTED, markersize=5, alpha=0.7)
+    axes.plot(*zip(*best, strict=True), "o-", color=MERGED, markersize=7)
+    axes.set_xlabel("bytes")
+    axes.set_ylabel(metric)
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: size(value)))
+    if is_share(metric):
+        axes.yaxis.set_major_formatter(
+            FuncFormatter(lambda value, _: f"{100 * value:.0f} %")
+        )
+    axes.margins(0.08)
+    seen = "; ".join(f"{size(cost)}: {told(metric, value)}" for cost, value in best)
+    return svg(figure, "front", f"{metric} by bytes", seen)

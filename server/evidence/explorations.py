@@ -1,0 +1,83 @@
+"""A search as it is asked for on the command line, and what is said of it."""
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from ...protocols.settings import Config
+from . import samplers, sheets, variables
+from .searches import Search, Trial, front, written
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a search is to do.
+
+    Attributes:
+        over: what is varied, as `variables.Variable.read` takes it.
+        budget: trials in all.
+        sampler: who says what is tried next.
+        metric: what is to be good.
+        halving: few rounds first, more for the better half.
+    """
+
+    over: Sequence[str]
+    budget: int
+    sampler: str
+    metric: str
+    halving: bool = False
+
+
+def explore(
+    config: Config, asked: Asked, out: Path, workers: int, *, as_json: bool
+) -> Path:
+    """Search, telling every trial, and write the best settings.
+
+    Args:
+        config: what is varied from.
+        asked: how, and how long.
+        out: the search's folder.
+        workers: processes that run clients.
+        as_json: print JSON alone.
+
+    Returns:
+        Where the best settings are.
+
+    Raises:
+        ConfigError: what is asked for cannot be, or nothing could be used.
+    """
+    varied = variables.read(asked.over)
+    made = samplers.sampler(asked.sampler, varied, config.run.seed)
+    console = Console(stderr=True)
+
+    def tell(one: Trial) -> None:
+        if not as_json:
+            text = sheets.trial(one.settings, one.value, asked.metric, one.said)
+            console.print(text, highlight=False, markup=False)
+
+    search = Search(config, out, asked.metric, workers, tell)
+    try:
+        found = _found(search, made, asked)
+    finally:
+        search.close()
+    path = written(search, found)
+    sheets.page(out, search.done, front(search.done, asked.metric), asked.metric)
+    if as_json:
+        told = {"best": asdict(found[0]), "config": str(path)}
+        sys.stdout.write(json.dumps(told, indent=2, sort_keys=True) + "\n")
+    else:
+        Console().print(sheets.trials([asdict(one) for one in found], asked.metric))
+        Console().print(f"fedelta simulate {path}", soft_wrap=True, highlight=False)
+    return path
+
+
+def _found(search: Search, made: samplers.Sampler, asked: Asked) -> list[Trial]:
+    if not asked.halving:
+        return search.run(made, asked.budget)
+    drawn = (made.ask() for _ in range(asked.budget))
+    some = [variables.settings(one) for one in drawn if one is not None]
+    return search.halved(some)

@@ -1,0 +1,138 @@
+"""What a search tries next: drawn, gone through, or learned from what was tried.
+
+All are asked and told, and are deterministic: told the same trials in the same order
+they ask for the same next one, so that a search that was stopped goes on as it would
+have gone.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from importlib.util import find_spec
+from typing import Any, Protocol
+
+from ...protocols import seeds
+from ...protocols.errors import ConfigError
+from .variables import Value, Variable, combinations
+
+Chosen = Mapping[str, Value]
+KINDS = ("random", "grid", "optuna", "cma")
+
+
+class Sampler(Protocol):
+    """Where trials come from."""
+
+    def ask(self) -> Chosen | None:
+        """The next one; None: there is none left."""
+
+    def tell(self, value: float) -> None:
+        """What the one that was asked for last is worth: less is better."""
+
+
+def sampler(kind: str, variables: Sequence[Variable], seed: int) -> Sampler:
+    """A sampler by name.
+
+    Raises:
+        ConfigError: no such one, what it needs is not installed, or it cannot vary
+            what is to be varied.
+    """
+    if kind not in KINDS:
+        raise ConfigError(f"--sampler {kind}: it is one of {', '.join(KINDS)}")
+    if kind in ("optuna", "cma") and find_spec(kind) is None:
+        raise ConfigError(f'--sampler {kind} needs it: pip install "fedelta[search]"')
+    if kind == "grid":
+        return Grid(variables)
+    made: dict[str, Callable[[Sequence[Variable], int], Sampler]] = {
+        "random": Random,
+        "optuna": Bayesian,
+        "cma": Evolution,
+    }
+    return made[kind](variables, seed)
+
+
+class Random:
+    """Keyed draws, each by itself."""
+
+    def __init__(self, variables: Sequence[Variable], seed: int) -> None:
+        self._variables, self._seed, self._count = variables, seed, 0
+
+    def ask(self) -> Chosen | None:
+        """The next draw."""
+        key = seeds.key("search", self._seed, self._count)
+        shares = seeds.uniform(key, 0, len(self._variables))
+        self._count += 1
+        pairs = zip(self._variables, shares.tolist(), strict=True)
+        return {one.name: one.at(share) for one, share in pairs}
+
+    def tell(self, value: float) -> None:
+        """Nothing is learned."""
+
+
+class Grid:
+    """All combinations in turn."""
+
+    def __init__(self, variables: Sequence[Variable]) -> None:
+        self._left = iter(combinations(variables))
+
+    def ask(self) -> Chosen | None:
+        """The next combination."""
+        return next(self._left, None)
+
+    def tell(self, value: float) -> None:
+        """Nothing is learned."""
+
+
+class Bayesian:
+    """Optuna's tree-structured Parzen estimator (Bergstra et al., 2011)."""
+
+    def __init__(self, variables: Sequence[Variable], seed: int) -> None:
+        import optuna
+
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self._variables = variables
+        made = optuna.samplers.TPESampler(seed=seed & 0xFFFFFFFF, n_startup_trials=6)
+        self._study = optuna.create_study(sampler=made)
+        self._trial: Any = None
+
+    def ask(self) -> Chosen | None:
+        """What promises most."""
+        self._trial = self._study.ask()
+        return {one.name: self._suggested(one) for one in self._variables}
+
+    def tell(self, value: float) -> None:
+        """Learn from the last one."""
+        self._study.tell(self._trial, value)
+
+    def _suggested(self, one: Variable) -> Value:
+        if one.choices:
+            places = list(range(len(one.choices)))
+            place = int(self._trial.suggest_categorical(one.name, places))
+            return one.choices[place]
+        return one.at(float(self._trial.suggest_float(one.name, 0.0, 1.0)))
+
+
+class Evolution:
+    """CMA-ES (Hansen, 2016) on places from 0 to 1; choices are cut from them."""
+
+    def __init__(self, variables: Sequence[Variable], seed: int) -> None:
+        import cma
+
+        if len(variables) < 2:  # noqa: PLR2004
+            raise ConfigError("--sampler cma varies two things or more")
+        self._variables = variables
+        options = {"bounds": [0, 1], "seed": seed % (1 << 31) + 1, "verbose": -9}
+        self._strategy = cma.CMAEvolutionStrategy([0.5] * len(variables), 0.3, options)
+        self._asked: list[Any] = []
+        self._values: list[float] = []
+
+    def ask(self) -> Chosen | None:
+        """The next of a generation."""
+        if len(self._values) == len(self._asked):
+            if self._asked:
+                self._strategy.tell(self._asked, self._values)
+            self._asked, self._values = self._strategy.ask(), []
+        places = self._asked[len(self._values)]
+        pairs = zip(self._variables, places, strict=True)
+        return {one.name: one.at(float(place)) for one, place in pairs}
+
+    def tell(self, value: float) -> None:
+        """Learn from the last one, once its generation is whole."""
+        self._values.append(value)

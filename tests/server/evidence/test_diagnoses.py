@@ -1,0 +1,129 @@
+"""A finished run looked into: figures against what they are said to be."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fedelta.client import probes
+from fedelta.client.evaluation import evaluate
+from fedelta.protocols import seeds
+from fedelta.protocols.errors import ConfigError
+from fedelta.protocols.settings import Config
+from fedelta.server.evidence.diagnoses import diagnose, predictors
+from fedelta.server.evidence.keepers import model
+from fedelta.server.evidence.revisits import revisited
+from fedelta.server.histories import History
+from fedelta.server.report import page
+from tests import tiny
+from tests.federations import federate, lines
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory: pytest.TempPathFactory) -> Config:
+    config = tiny.config(
+        tmp_path_factory.mktemp("diagnoses"),
+        data={"validation": 0.3, "alpha": 0.3},
+        eval={"local": False},
+    )
+    federate(config)
+    return config
+
+
+@pytest.fixture(scope="module")
+def found(ran: Config) -> dict[str, Any]:
+    return diagnose(Path(ran.run.out), metric="loss", probe=12)
+
+
+def test_each_side_is_measured(ran: Config, found: dict[str, Any]) -> None:
+    clients = found["clients"]
+    names = clients["clients"]
+    assert len(names) == 4
+    with revisited(Path(ran.run.out)) as visit, visit.round(2) as played:
+        base, config = model(visit.session), visit.tape.config
+        some = visit.judging(names[0])
+        before = evaluate(base, some, config)["loss"]
+        update = played.solo(names[0])
+        base.fold(update)
+        own = evaluate(base, some, config)["loss"]
+    told = clients["by_client"][names[0]]
+    assert told["before"] == pytest.approx(before)
+    assert told["own"] == pytest.approx(own)
+    assert told["retention"] == pytest.approx(told["own"] / told["merged"])
+    kept = [one["retention"] for one in clients["by_client"].values()]
+    assert clients["retained"]["trr"] == pytest.approx(np.mean(kept))
+    assert clients["retained"]["r_geo"] == pytest.approx(np.exp(np.mean(np.log(kept))))
+    worst = max(names, key=lambda name: clients["by_client"][name]["merged"])
+    assert clients["fairness"]["worst"]["client"] == worst
+    table = clients["interference"]
+    assert all(table[i][i] is None for i in range(4))
+    assert all(table[i][j] is not None for i in range(4) for j in range(4) if i != j)
+
+
+def test_models_are_compared_on_the_probe(found: dict[str, Any]) -> None:
+    states = found["states"]
+    assert states["models"][:2] == ["last", "merged"]
+    cka, gaps = np.array(states["cka"]), np.array(states["rate_gap"])
+    assert cka.shape == gaps.shape == (6, 6)
+    assert np.allclose(cka, cka.T)
+    assert ((cka > 0) & (cka < 1 + 1e-9)).all()
+    assert (gaps >= 0).all()
+    assert not gaps.diagonal().any()
+    for one in found["barriers"]:
+        assert len(one["losses"]) == probes.POINTS
+        assert one["barrier"] >= 0
+
+
+def test_the_merged_model_is_told_beside_an_ensemble(found: dict[str, Any]) -> None:
+    told = found["calibration"]
+    assert {"last", "merged", "ensemble"} < set(told)
+    for one in told.values():
+        assert 0 <= one["ece"] <= 1
+        assert sum(each["count"] for each in one["bins"]) == 32
+
+
+def test_a_run_is_left_as_it_was(ran: Config, found: dict[str, Any]) -> None:
+    again = diagnose(Path(ran.run.out), metric="loss", probe=12)
+    assert again == found
+    assert len(lines(ran, "evaluation")) == 3
+    first = diagnose(Path(ran.run.out), 1, probe=4)
+    assert first["round"] == 1
+    with pytest.raises(ConfigError, match="not kept"):
+        diagnose(Path(ran.run.out), 9)
+
+
+def test_the_report_shows_it(ran: Config, found: dict[str, Any]) -> None:
+    text = page(History.read(Path(ran.run.out)))
+    for name in ("rate-gap", "interference", "reliability", "conflict-trimmed"):
+        assert f'id="{name}-title"' in text, name
+    assert "R_geo" in text
+
+
+def test_states_of_other_distributions_cost_more() -> None:
+    drawn = seeds.normal(seeds.key("states"), 0, 64 * 8).reshape(64, 8)
+    turned = drawn[:, ::-1] * np.arange(1, 9)
+    near, far = drawn + 0.01 * turned, turned
+    assert probes.rate_gap(drawn, drawn) < 1e-12
+    assert probes.rate_gap(drawn, near) < 0.05 * probes.rate_gap(drawn, far)
+    assert probes.cka(drawn, drawn @ np.linalg.qr(drawn.T @ drawn)[0]) == pytest.approx(
+        1
+    )
+    assert probes.cka(drawn, near) > probes.cka(drawn, far)
+
+
+def test_predictors_are_rank_correlations() -> None:
+    drops = [0.1, 0.4, 0.2, 0.3]
+    told = predictors({"same": [1, 9, 2, 3], "flat": [1, 1, 1, 1]}, drops)
+    assert told == {"same": 1.0, "flat": 0.0}
+
+
+def test_models_in_one_basin_have_no_barrier(ran: Config) -> None:
+    with revisited(Path(ran.run.out)) as visit, visit.round(1) as played:
+        config = replace(visit.tape.config)
+        test = visit.tape.task.test
+        same = played.merged().update
+        told = probes.barrier(model(visit.session), (same, same), test, config)
+    assert told["barrier"] == pytest.approx(0.0, abs=1e-6)
+    assert np.ptp(told["losses"]) < 1e-5

@@ -1,0 +1,148 @@
+"""Searches: training is paid once, what was done is kept, and the result runs."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from fedelta.protocols.errors import ConfigError
+from fedelta.protocols.settings import Config
+from fedelta.server.cli import main
+from fedelta.server.evidence import variables
+from fedelta.server.evidence.samplers import KINDS, Sampler, sampler
+from fedelta.server.evidence.searches import Search, Trial, front, written
+from fedelta.server.runs import load
+from fedelta.server.simulations import simulate
+from tests import tiny
+
+OVER = (
+    "merge.recipe=fedavg(); ties(density={density}, gain={gain})",
+    "density=0.1..0.9",
+    "gain=0.3..2.0",
+)
+
+
+def config(folder: Path) -> Config:
+    return tiny.config(
+        folder, data={"validation": 0.2}, run={"rounds": 1}, eval={"metric": "loss"}
+    )
+
+
+def searched(given: Config, out: Path, over: Sequence[str], budget: int) -> Search:
+    search = Search(given, out, "loss")
+    try:
+        search.run(sampler("random", variables.read(over), 3), budget)
+    finally:
+        search.close()
+    return search
+
+
+def test_merges_are_searched_on_one_run(tmp_path: Path) -> None:
+    given, out = config(tmp_path), tmp_path / "search"
+    search = searched(given, out, OVER, 6)
+    assert len(search.done) == 6
+    assert all(one.value is not None for one in search.done)
+    assert len({one.value for one in search.done}) > 3
+    assert len(list((out / "runs").iterdir())) == 1, "training is paid once"
+    path = written(search, sorted(search.done, key=search.worth))
+    best = load(path)
+    lowest = min(search.done, key=search.worth)
+    assert best.merge.recipe == lowest.settings["merge.recipe"]
+    assert f"{lowest.value:.6g}" in path.read_text()
+    again = replace(best, run=replace(best.run, out=str(tmp_path / "again")))
+    assert simulate(again, workers=0)["recipe"].startswith(best.merge.recipe[:4])
+
+
+def test_a_search_goes_on_where_it_was_stopped(tmp_path: Path) -> None:
+    given, out = config(tmp_path), tmp_path / "search"
+    first = searched(given, out, OVER, 2)
+    more = searched(given, out, OVER, 4)
+    assert more.done[:2] == first.done
+    lines = (out / "trials.jsonl").read_text().splitlines()
+    assert [Trial(**json.loads(one)) for one in lines] == more.done
+    other = tmp_path / "other"
+    straight = searched(given, other, OVER, 4)
+    assert straight.done == more.done
+    with pytest.raises(ConfigError, match="another search"):
+        searched(given, out, ("merge.recipe=median(); fedavg()",), 4)
+
+
+def test_settings_of_training_are_trained_once_each(tmp_path: Path) -> None:
+    given, out = config(tmp_path), tmp_path / "search"
+    over = ("wire.up=fp16; sign256", "merge.recipe=fedavg(); nonsense()")
+    search = Search(given, out, "loss")
+    found = search.run(sampler("grid", variables.read(over), 0), 9)
+    search.close()
+    assert len(found) == 4
+    assert len(list((out / "runs").iterdir())) == 2
+    bad = [one for one in found if "nonsense" in str(one.settings["merge.recipe"])]
+    assert [one.value for one in bad] == [None, None]
+    assert all("nonsense" in one.said for one in bad)
+    best = front(search.done, "loss")
+    assert best[0].bytes == min(one.bytes for one in found if one.value is not None)
+
+
+def test_few_rounds_come_first(tmp_path: Path) -> None:
+    given = config(tmp_path)
+    given = replace(given, run=replace(given.run, rounds=4))
+    search = Search(given, tmp_path / "search", "loss")
+    rates: list[dict[str, variables.Value]] = [
+        {"train.learning_rate": one} for one in (1e-2, 1e-5, 3e-2, 1e-6)
+    ]
+    (best,) = search.halved(rates)
+    search.close()
+    assert [one.rounds for one in search.done] == [1, 1, 1, 1, 2, 2, 4]
+    assert best.settings["train.learning_rate"] in (1e-2, 3e-2)
+
+
+def spent(made: Sampler, count: int) -> float:
+    """The least value of a bowl that a sampler finds."""
+    found = []
+    for _ in range(count):
+        chosen = made.ask()
+        assert chosen is not None
+        gap = float(chosen["x"]) - 0.7, float(chosen["y"]) - 0.2
+        found.append(gap[0] ** 2 + gap[1] ** 2 + (chosen["kind"] != "b"))
+        made.tell(found[-1])
+    return min(found)
+
+
+@pytest.mark.peer("optuna", "cma")
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "grid"])
+def test_samplers_find_a_bowls_floor(kind: str) -> None:
+    varied = variables.read(["x=0.0..1.0", "y=0.0..1.0", "kind=a; b; c"])
+    found = spent(sampler(kind, varied, 5), 60)
+    assert found < (0.02 if kind == "random" else 0.01)
+    assert found == spent(sampler(kind, varied, 5), 60), "the same twice"
+
+
+def test_what_cannot_be_searched_is_said(tmp_path: Path) -> None:
+    for text in ("density", "x=3..1", "x=0..1 log", "=a"):
+        with pytest.raises(ConfigError, match="--over"):
+            variables.Variable.read(text)
+    with pytest.raises(ConfigError, match="nothing is said"):
+        variables.settings({"merge.recipe": "ties(density={d})"})
+    with pytest.raises(ConfigError, match="no such key"):
+        variables.applied(config(tmp_path), {"train.stepz": 3})
+    with pytest.raises(ConfigError, match="one of random"):
+        sampler("magic", [], 0)
+
+
+def test_the_command_writes_a_file_that_runs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from .test_plans import toml
+
+    path = tmp_path / "run.toml"
+    path.write_text(toml(config(tmp_path)))
+    out = tmp_path / "search"
+    words = ["search", str(path), "--out", str(out), "--workers", "0", "--json"]
+    words += ["--budget", "3", "--over", "merge.recipe=fedavg(); ties(); model_stock()"]
+    with pytest.raises(SystemExit) as ended:
+        main([*words, "--sampler", "grid"])
+    assert not ended.value.code
+    told = json.loads(capsys.readouterr().out)
+    assert load(Path(told["config"])).merge.recipe
+    assert "<svg" in (out / "search.html").read_text()
