@@ -180,7 +180,12 @@ class Lanes:
         whole = words.astype(np.uint64)
         if group.each > 1:
             shifts = np.arange(group.each, dtype=np.uint64) * np.uint64(width)
+            over = whole >> np.uint64(width * (group.each - 1))
             whole = (whole[:, None] >> shifts).reshape(-1)
+        else:
+            over = whole
+        if width < self.size and (over >> np.uint64(width)).any():
+            stop(Abort.LANE_RANGE, "something where nobody may put anything")
         bits: Sequence[int] = group.bits
         for (row, shift), wide in zip(_shifts(group), bits, strict=True):
             mask = np.uint64((1 << wide) - 1)
