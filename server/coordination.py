@@ -22,6 +22,7 @@ from .boards import Board
 from .enrolments import Question, ask, enrol, locate
 from .exports import export
 from .journal import Journal
+from .maskedrounds import MaskedStrategy
 from .recordings import bring
 from .records import Listener, Record, read
 from .rosters import Roster
@@ -71,10 +72,10 @@ def coordinate(
         session = _open(grid, config, journal, record)
         wait = config.round.deadline_seconds
         selections.check(session.metrics.get(0, {}), config.eval)
+        masked = config.privacy.secure_aggregation
         while not selections.over(session):
-            RoundStrategy(session).start(
-                grid, ArrayRecord(), num_rounds=1, timeout=wait
-            )
+            rounds = MaskedStrategy if masked else RoundStrategy
+            rounds(session).start(grid, ArrayRecord(), num_rounds=1, timeout=wait)
         return _close(session, grid)
     finally:
         record.close()
