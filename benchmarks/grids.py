@@ -16,7 +16,7 @@ class Cell:
 
     Attributes:
         up, down: wire formats, or "budget=6kB".
-        rank_down: rank of merged updates; 0: the preset's.
+        rank_down: rank of merged updates; 0: four times the adapters'.
         feedback: whether what formats take away is sent later.
         recipe: the merge.
         space: what is merged.
@@ -105,7 +105,7 @@ BOTH = (
     (SIGNS.format(0.5), SIGNS.format(0.5)),
 )
 """Formats both ways where A is drawn and never trained: half the elements."""
-RECIPES = ("ties(density=0.2)", "ties(density=0.5)", "dare(density=0.5)")
+RECIPES = ("ties(density=0.5)", "dare(density=0.5)")
 FROZEN = Cell("sign256", "sign256", space="frozen-a")
 
 
@@ -121,22 +121,22 @@ def cells() -> Iterator[Cell]:
     yield replace(FROZEN, rank=4, rate=6e-3)
     yield replace(DENSE, rate=6e-3)
     yield replace(FROZEN, rank=2, rate=6e-3)
-    yield from (replace(cell, seed=1) for cell in FEW[:2])
-    yield replace(FROZEN, rank=2, rate=8e-3)
-    yield replace(FROZEN, rank=2, rate=8e-3, seed=1)
-    yield replace(FROZEN, rank=2, rate=8e-3, seed=2)
-    yield replace(DENSE, seed=2)
-    for optimizer in ("adamw", "sgd"):
-        yield Cell("fp32", optimizer=optimizer)
-        yield from (Cell(up, optimizer=optimizer) for up in UPS[:4])
-    yield from (Cell(PRESET, "fp16", recipe=recipe) for recipe in RECIPES)
+    yield from (replace(cell, seed=seed) for cell in FEW[:2] for seed in range(3))
+    yield replace(DENSE, rate=8e-3)
+    for recipe in RECIPES:
+        yield Cell(PRESET, recipe=recipe)
+        yield Cell(PRESET, "int4", 4, recipe=recipe)
+    yield from (replace(DENSE, rate=8e-3, seed=seed) for seed in (1, 2))
+    pairs = [(up, one) for up in UPS[:3] for one in ("adamw", "sgd")]
+    yield from (Cell("fp32", optimizer=one) for one in ("adamw", "sgd"))
+    yield from (Cell(up, optimizer=one) for up, one in pairs)
+    yield from (Cell(up, feedback=False, optimizer=one) for up, one in pairs)
+    yield from (Cell(up) for up in UPS[3:])
+    yield from (replace(FEW[2], seed=seed) for seed in range(3))
+    yield Cell(PRESET, feedback=False)
+    yield from (Cell(up, optimizer="sgd") for up in UPS[3:])
     yield from (Cell(PRESET, down, rank) for down, rank in DOWNS[5:])
-    for optimizer in ("adamw", "sgd"):
-        few = (PRESET, *UPS[:4])
-        yield from (Cell(up, feedback=False, optimizer=optimizer) for up in few)
-        yield from (Cell(up, optimizer=optimizer) for up in UPS[4:])
-    yield from (replace(cell, seed=seed) for cell in FEW for seed in (1, 2))
 
 
-FEW = (DENSE, replace(FROZEN, rank=4, rate=6e-3), Cell(PRESET, "int4", 4))
+FEW = (DENSE, replace(FROZEN, rank=2, rate=8e-3), Cell(PRESET, "int4", 4))
 """The reduced form, a few minutes."""
