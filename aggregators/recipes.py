@@ -7,6 +7,7 @@ from typing import Any
 
 from ..protocols.errors import ConfigError
 from ..protocols.grammar import bind, parse
+from . import alignments
 from .balances import pcb
 from .base import FORMED, SPACES, Recipe, Transform
 from .centers import centered_clipping, geometric_median
@@ -177,7 +178,9 @@ def recipe(text: str) -> Recipe:
     known: dict[str, Callable[..., Any]] = {n: m.make for n, m in METHODS.items()}
     ours = {n: varying(one) for n, one in (known | TRANSFORMS).items()}
     ours |= {"chain": chain, "pipe": chain, "named": named}
-    made = bind(parse(text), Known(ours))
+    call = parse(text)
+    alignments.check(call)
+    made = bind(call, Known(ours))
     if isinstance(made, Transform):
         raise ConfigError(
             f"{text} is a transform: follow it by a recipe, {text} | fedavg"
