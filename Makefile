@@ -12,7 +12,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 export OMP_NUM_THREADS := 1
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: help peers demo test lint check-a check-b check-c check-d check-e check-g evidence federation fuzz fuzz-brief docs constraints clean
+.PHONY: help peers demo test lint check-a check-b check-c check-d check-e check-g costs evidence federation fuzz fuzz-brief docs constraints clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 16
@@ -77,8 +77,15 @@ docs: $(VENV)/.ready ## rewrite the pages that follow from the code
 federation: $(VENV)/.ready ## five machines' worth of networks, TLS, kills (root, nginx; 5 minutes)
 	$(BIN)/python benchmarks/federation.py
 
-check-e: $(VENV)/.ready ## hosting and joining, in a reduced form (nginx)
-	$(BIN)/python -m pytest tests/deploy tests/server/hosts tests/client/joins
+check-e: $(VENV)/.ready ## hosting, joining and watching, in a reduced form (root, nginx)
+	$(PIP) install --quiet -c constraints.txt --group peers
+	$(BIN)/python -m pytest tests/deploy tests/server/hosts tests/server/regions tests/client/joins tests/client/test_logs.py tests/server/test_broadcasts.py tests/server/test_chronicles.py tests/server/test_serving.py
+
+costs: $(VENV)/.ready ## what docs/federation.md says a federation costs (root, nginx; 12 minutes)
+	$(BIN)/python benchmarks/devices.py
+	$(BIN)/python benchmarks/overheads.py
+	$(BIN)/python benchmarks/memory.py
+	$(BIN)/python benchmarks/scaling.py
 
 evidence: $(VENV)/.ready ## which recipe when, on one training each (hours; goes on where it stopped)
 	$(BIN)/python benchmarks/evidence.py

@@ -9,7 +9,6 @@ Needs root (network namespaces), nginx and iproute2.
 import argparse
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -21,12 +20,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from fedelta.benchmarks.networks import Network
+from fedelta.benchmarks.encoders import LABELS, encoder, texts
+from fedelta.benchmarks.networks import Network, lacking
 from fedelta.benchmarks.replays import replay
 from fedelta.client.data import load as load_data
 from fedelta.client.joins import layouts as institutions
 from fedelta.client.joins.processes import end_group
-from fedelta.protocols.settings import Config
+from fedelta.protocols.settings import Config, Data, Model
 from fedelta.server import runs
 from fedelta.server.hosts import admissions
 from fedelta.server.hosts.layouts import Ports, create
@@ -43,6 +43,7 @@ class Stage:
         self.root = root
         self.network = network
         self.running: dict[str, subprocess.Popen[bytes]] = {}
+        self.killed: set[str] = set()
         self.began = time.monotonic()
 
     def say(self, text: str) -> None:
@@ -69,22 +70,37 @@ class Stage:
         path = self.root / f"{name}.out"
         return path.read_text("utf-8") if path.exists() else ""
 
+    def alive(self, what: str) -> None:
+        """Go on only while all that was started lives, or ended well or by a signal.
+
+        Raises:
+            ChildProcessError: one has failed; the message has its last words.
+        """
+        for name, one in self.running.items():
+            if (one.poll() or 0) > 0 and name not in self.killed:
+                said = self.said(name)[-2000:]
+                raise ChildProcessError(f"waiting for {what!r}: {name} ended\n{said}")
+
     def until(self, true: Callable[[], bool], what: str, seconds: float = 600) -> None:
         """Wait for something.
 
         Raises:
             TimeoutError: it does not come.
+            ChildProcessError: what it would come from has died.
         """
         limit = time.monotonic() + seconds
         while not true():
+            self.alive(what)
             if time.monotonic() > limit:
                 raise TimeoutError(f"not in {seconds:g} s: {what}\n{self.said('run')}")
             time.sleep(0.2)
         self.say(what)
 
 
-def settings(out: Path) -> tuple[Config, Path]:
+def settings(out: Path, *, tiny: bool) -> tuple[Config, Path]:
     """The encoder preset for four institutions, and its folder of data files."""
+    if tiny:
+        return _tiny(out), out
     overrides = ["data.clients=4", "data.test_examples=400", "run.rounds=3"]
     preset = runs.load(preset="icd10", overrides=overrides)
     task = load_data(preset)
@@ -102,12 +118,23 @@ def settings(out: Path) -> tuple[Config, Path]:
     return replace(preset, data=data), out
 
 
+def _tiny(out: Path) -> Config:
+    """A made-up encoder and texts: the same day, in less time."""
+    out.mkdir(parents=True)
+    for name in (*NAMES, "test"):
+        texts(out, name, 40)
+    model = replace(Model(id=str(encoder(out, 32, 2))), head="linear")
+    data = Data(source="", labels=LABELS, test=str(out / "test.jsonl"))
+    return replace(Config(), model=model, data=data)
+
+
 def write_config(config: Config, path: Path) -> None:
     """The run's file, as a coordinator writes it."""
-    labels = json.dumps(list(config.data.labels))
     path.write_text(
         f'[run]\nname = "federation"\nrounds = 3\nout = "federation"\n'
-        f'[data]\nsource = ""\nlabels = {labels}\n'
+        f"[model]\nid = {json.dumps(config.model.id)}\n"
+        f"head = {json.dumps(config.model.head)}\n"
+        f'[data]\nsource = ""\nlabels = {json.dumps(list(config.data.labels))}\n'
         f"test = {json.dumps(config.data.test)}\n"
         "[train]\nsteps = 8\nbatch = 16\nlearning_rate = 3e-3\n"
         '[lora]\nrank = 8\nalpha = 16.0\ntargets = ["query", "value"]\n'
@@ -153,9 +180,9 @@ def kill(pattern: str, folder: Path) -> int:
     return count
 
 
-def prepare(stage: Stage) -> tuple[Path, Path]:
+def prepare(stage: Stage, *, tiny: bool) -> tuple[Path, Path]:
     """Folders, keys, admission; the host's folder and the run's file."""
-    config, data = settings(stage.root / "data")
+    config, data = settings(stage.root / "data", tiny=tiny)
     address = stage.network.addresses["host"]
     hosted = create(stage.root / "host", "federation", [address], Ports())
     for name in NAMES:
@@ -167,9 +194,9 @@ def prepare(stage: Stage) -> tuple[Path, Path]:
     return hosted.root, stage.root / "run.toml"
 
 
-def play(stage: Stage) -> Path:
+def play(stage: Stage, *, tiny: bool) -> Path:
     """Bring everything up, run, kill, go on; the run's folder."""
-    host, config = prepare(stage)
+    host, config = prepare(stage, tiny=tiny)
     stage.start("host", "host", "host", "up", str(host))
     stage.until(lambda: "nodes may join" in stage.said("host"), "the coordinator is up")
     for name in NAMES:
@@ -178,6 +205,7 @@ def play(stage: Stage) -> Path:
     words = ("host", "run", str(config), "--dir", str(host))
     stage.start("run", "host", *words)
     stage.until(lambda: seen(out, "evaluation", 1), "round 1 is committed")
+    stage.killed |= {VICTIM, "run"}
     end_group(stage.running[VICTIM], grace=0)
     stage.say(f"{VICTIM} is killed in round 2")
     stage.until(lambda: seen(out, "evaluation", 2), "round 2 is committed without it")
@@ -227,9 +255,10 @@ def main() -> int:
     """Play the day; 0 if the model is right and nothing is left."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--keep", type=Path, help="keep the folders here")
+    parser.add_argument("--tiny", action="store_true", help="a made-up encoder")
     asked = parser.parse_args()
-    if os.geteuid() or not shutil.which("ip"):
-        print("needs root and iproute2 (network namespaces)", file=sys.stderr)
+    if lacks := lacking():
+        print(lacks, file=sys.stderr)
         return 2
     with ExitStack() as stack:
         temporary = stack.enter_context(
@@ -239,7 +268,7 @@ def main() -> int:
         root.mkdir(parents=True, exist_ok=True)
         stage = Stage(root, stack.enter_context(Network(("host", *NAMES))))
         try:
-            out = play(stage)
+            out = play(stage, tiny=asked.tiny)
         finally:
             stage.end()
         again = replay(out, root / "again")

@@ -1,5 +1,7 @@
 """Machines of a small network on this one: namespaces on a bridge of their own."""
 
+import os
+import shutil
 import subprocess
 from pathlib import Path
 from types import TracebackType
@@ -14,6 +16,19 @@ def ip(*words: str, check: bool = True) -> None:
     done = subprocess.run(["ip", *words], capture_output=True, text=True, check=False)  # noqa: S607
     if check and done.returncode:
         raise RuntimeError(f"ip {' '.join(words)}: {done.stderr.strip()}")
+
+
+def lacking() -> str:
+    """What is missing to make networks; empty: nothing."""
+    if os.geteuid() or not shutil.which("ip"):
+        return "needs root and iproute2 (network namespaces)"
+    probe = f"{PREFIX}-probe"
+    try:
+        ip("netns", "add", probe)
+    except RuntimeError as error:
+        return f"network namespaces cannot be made here: {error}"
+    ip("netns", "del", probe)
+    return ""
 
 
 class Network:

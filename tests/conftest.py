@@ -15,6 +15,12 @@ def _chromium(mark: pytest.Mark) -> str:
     return "" if found else "chromium is not here: apt-get install chromium"
 
 
+def _network(mark: pytest.Mark) -> str:
+    from fedelta.benchmarks.networks import lacking
+
+    return lacking()
+
+
 def _nginx(mark: pytest.Mark) -> str:
     found = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
     return "" if found else "nginx is not here: apt-get install nginx"
@@ -37,6 +43,7 @@ def _root(mark: pytest.Mark) -> str:
 
 NEEDS: dict[str, Callable[[pytest.Mark], str]] = {
     "needs_chromium": _chromium,
+    "needs_network": _network,
     "needs_nginx": _nginx,
     "needs_program": _program,
     "needs_root": _root,

@@ -99,8 +99,14 @@ class Processes:
         return (self.logs / f"{name}.out").read_text("utf-8")
 
     def until(self, name: str, text: str, seconds: float = 120.0) -> None:
-        """Wait for a command to print something."""
-        wait(lambda: text in self.said(name), f"{name}: {text}", seconds)
+        """Wait for a command to print something; fail at once if it has failed."""
+
+        def told() -> bool:
+            if self.running[name].poll():
+                raise AssertionError(f"{name} ended: {self.said(name)}")
+            return text in self.said(name)
+
+        wait(told, f"{name}: {text}", seconds)
 
 
 def wait(true: Callable[[], bool], what: str, seconds: float = 120.0) -> None:

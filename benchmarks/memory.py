@@ -1,0 +1,160 @@
+"""How much memory a server takes to receive and merge many large replies.
+
+Each number of clients is a process of its own: a whole server (`coordinate`) takes one
+round of replies of a 10 MB payload each from clients that do not train, seals them and
+merges them by TIES, untrimmed. Its peak is taken from the kernel, over what it held as
+the round began. ``--clients 4 16 64`` chooses how many.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from flwr.app import Context, Message
+from flwr.clientapp import ClientApp
+
+from fedelta.benchmarks.encoders import LABELS, encoder, run_file, texts
+from fedelta.client import sending
+from fedelta.client.models import Base, load_base
+from fedelta.protocols import seeds
+from fedelta.protocols.messages import metrics_content, read_plan, reply_content
+from fedelta.protocols.settings import Client, Config
+from fedelta.server.coordination import coordinate
+from fedelta.server.engine import InProcessGrid
+from fedelta.server.holders import memory
+from fedelta.server.journal import Journal
+from fedelta.server.records import Line
+from fedelta.server.runs import config_json, load
+
+HIDDEN, LAYERS = 256, 4
+LIMIT = 300e6
+"""What 64 clients may take over the start, in bytes."""
+FLAT = 64e6
+"""What the most clients may take over what the fewest take: an allocator's slack."""
+TABLES = """
+[run]
+name = "memory"
+rounds = 1
+[train]
+mode = "full"
+[wire]
+up = "fp32"
+down = "fp32"
+feedback = false
+[merge]
+recipe = "ties(density=1.0)"
+[eval]
+local = false
+"""
+
+
+def clients(base: Base, config: Config, folder: Path) -> ClientApp:
+    """Clients that reply at once: keyed normal numbers as large as the model."""
+    app = ClientApp()
+    layout = base.layout(config)
+
+    @app.query()
+    def query(message: Message, context: Context) -> Message:
+        told: dict[str, float | str] = {
+            "client": str(context.node_config["client"]),
+            "examples": 8.0,
+            "layout": layout.fingerprint,
+            "base": base.digest,
+        }
+        return Message(metrics_content(told), reply_to=message)
+
+    @app.train()
+    def train(message: Message, context: Context) -> Message:  # noqa: ARG001  Flower's
+        plan, _ = read_plan(message.content)
+        key = seeds.key("memory", plan.client)
+        change = {
+            name: (1e-3 * seeds.normal(key, start, size))
+            .astype(np.float32)
+            .reshape(shape)
+            for name, shape, size, start in zip(
+                layout.names,
+                layout.shapes,
+                layout.sizes,
+                np.cumsum([0, *layout.sizes[:-1]]).tolist(),
+                strict=True,
+            )
+        }
+        sent = sending.reply(change, plan, config, folder, base.digest, 8)
+        return Message(reply_content(sent.data, {"loss": 1.0}), reply_to=message)
+
+    return app
+
+
+def one(folder: Path, count: int) -> dict[str, float]:
+    """Run a server of so many clients in this process; bytes at its start and peak."""
+    overrides = [f"run.out={folder / 'run'}"]
+    config = load(folder / "run.toml", overrides=overrides)
+    names = [f"client-{at:02d}" for at in range(count)]
+    config = replace(config, clients=tuple(Client(name) for name in names))
+    base = load_base(config, LABELS)
+    journal = Journal(folder / "run")
+    journal.hold()
+    held: dict[str, float] = {}
+
+    def begun(line: Line) -> None:
+        if line["kind"] == "asked":
+            Path("/proc/self/clear_refs").write_text("5")  # the peak is now
+            held["start"] = memory(_me())["resident"]
+        elif line["kind"] == "round":
+            held["peak"] = memory(_me())["peak"]
+            held["payload"] = line["up"] / count
+
+    states = {name: folder / name for name in names}
+    app = clients(base, config, folder)
+    given = {"config": config_json(config)}
+    with InProcessGrid(states, given, workers=0, app=app) as grid:
+        coordinate(grid, config, journal, [begun])
+    return held
+
+
+def _me() -> int:
+    return int(Path("/proc/self").readlink().name)
+
+
+def main() -> int:
+    """Print the table; 0 if memory is flat."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--clients", type=int, nargs="+", default=[4, 16, 64])
+    parser.add_argument("--one", type=Path, help=argparse.SUPPRESS)
+    asked = parser.parse_args()
+    if asked.one:
+        print(json.dumps(one(asked.one, asked.clients[0])))
+        return 0
+    over = []
+    print("| clients | payload each | at the round's start | peak over it |")
+    print("|---|---|---|---|", flush=True)
+    for count in asked.clients:
+        with tempfile.TemporaryDirectory(prefix="memory-") as name:
+            folder = Path(name)
+            model = encoder(folder, HIDDEN, LAYERS)
+            run_file(folder / "run.toml", model, texts(folder, "test", 8), TABLES)
+            done = subprocess.run(
+                [sys.executable, __file__, "--one", name, "--clients", str(count)],
+                stdout=subprocess.PIPE,
+                text=True,
+                check=True,
+            )
+        held = json.loads(done.stdout.splitlines()[-1])
+        over.append(held["peak"] - held["start"])
+        print(
+            f"| {count} | {held['payload'] / 1e6:.1f} MB | {held['start'] / 1e6:.0f} MB"
+            f" | {over[-1] / 1e6:.0f} MB |",
+            flush=True,
+        )
+    right = max(over) <= LIMIT and over[-1] - over[0] <= FLAT
+    print("flat" if right else "NOT FLAT")
+    return 0 if right else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,60 @@
+"""What is measured of a federation, in the reduced forms that CI runs."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import fedelta
+
+ROOT = Path(fedelta.__file__).parent
+
+
+def told(*words: str) -> str:
+    """A benchmark by the command line; what it printed."""
+    done = subprocess.run(
+        [sys.executable, *words],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=400,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.mark.slow
+def test_a_thousand_clients_are_extrapolated() -> None:
+    said = told("benchmarks/scaling.py", "--size", "3M", "--clients", "1000")
+    rows = [line for line in said.splitlines() if line.startswith("| 1,000 ")]
+    assert [row.split(" | ")[1:3] for row in rows] == [
+        ["1", "replies"],
+        ["2", "states"],
+        ["2", "merges"],
+        ["3", "states"],
+        ["3", "merges"],
+    ]
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_clients() -> None:
+    assert "\nflat\n" in told("benchmarks/memory.py", "--clients", "2", "6")
+
+
+@pytest.mark.slow
+@pytest.mark.needs_nginx
+@pytest.mark.needs_network
+def test_a_bad_day_ends_with_the_expected_model() -> None:
+    """Networks, TLS, keys; an institution is killed in round 2, the server in 3."""
+    said = told("benchmarks/federation.py", "--tiny")
+    assert "is what its seals give" in said
+    assert "server process is killed in round 3" in said
+
+
+@pytest.mark.slow
+@pytest.mark.needs_nginx
+@pytest.mark.needs_network
+def test_the_record_agrees_with_the_device() -> None:
+    assert "they agree within 5%" in told("benchmarks/devices.py")
