@@ -12,12 +12,34 @@ SCOPES = ("tensor", "vector")
 
 
 def fedavg() -> Recipe:
-    """Mean by weight."""
+    r"""Mean by weight.
+
+    .. math:: u = \sum_k w_k x_k, \qquad \sum_k w_k = 1
+
+    What a member left out counts as 0, and lowers the mean. Negative weights and
+    weights that add up to nothing are refused.
+
+    Cost: one number an element in the state; in products a QR of the stacked factors.
+
+    Source: McMahan et al., `Communication-Efficient Learning of Deep Networks from
+    Decentralized Data <https://arxiv.org/abs/1602.05629>`_, 2017, algorithm 1.
+    """
     return Recipe("fedavg()", (), weighted_mean())
 
 
 def task_arithmetic(gain: float = 1.0) -> Recipe:
-    """Sum, times a gain; weights are taken as they are, negative ones too."""
+    r"""Sum, times a gain; weights are taken as they are, negative ones too.
+
+    .. math:: u = \lambda \sum_k w_k x_k
+
+    So a weight of -1 takes a task away, and 1, 1, -1 complete an analogy. Every client
+    of a round counts once, whatever its examples.
+
+    Cost: as `fedavg`.
+
+    Source: Ilharco et al., `Editing Models with Task Arithmetic
+    <https://arxiv.org/abs/2212.04089>`_, 2023, section 2.
+    """
     return Recipe(
         written("task_arithmetic", gain=gain), (), weighted_sum(), gained(gain)
     )
@@ -30,7 +52,23 @@ def ties(
     scope: str = "tensor",
     compat: str = "",
 ) -> Recipe:
-    """Trim, elect a sign by element, average what agrees.
+    r"""Trim, elect a sign by element, average what agrees.
+
+    .. math:: \gamma = \mathrm{sgn} \sum_k w_k x_k, \qquad
+              u = \lambda \frac{\sum_{\mathrm{sgn}(x_k) = \gamma} w_k x_k}
+                               {\sum_{\mathrm{sgn}(x_k) = \gamma} w_k}
+
+    over the trimmed x; with ``election="count"`` members vote by weight alone. Exact
+    zeros are never kept and never vote; of equal magnitudes at the threshold those
+    that come first are kept. Where signs cancel exactly none is elected and the
+    element does not move. A trim below what a wire format kept already changes
+    nothing.
+
+    Cost: two passes over what came (a threshold a tensor, then the sums); up and down,
+    value and weight, two to four numbers an element in the state.
+
+    Source: Yadav et al., `TIES-Merging <https://arxiv.org/abs/2306.01708>`_, 2023,
+    section 3.
 
     Args:
         density: the share that is kept.
@@ -59,7 +97,20 @@ def ties(
 def dare(
     density: float = 0.1, gain: float = 1.0, rescale: str = "mean", compat: str = ""
 ) -> Recipe:
-    """Drop at random, rescale, average.
+    r"""Drop at random, rescale, average.
+
+    .. math:: u = \lambda \sum_k w_k \frac{m_k \odot x_k}{d}, \qquad
+              m_{kj} \sim \mathrm{Bernoulli}(d)
+
+    The paper's p is the drop rate, 1 - d. Masks follow from run, round, client, tensor
+    and place, so everybody can draw them again; where 1 / d is a whole number exactly
+    one of so many neighbours is kept. Unbiased, with 1 / d - 1 times the square of
+    every element as variance: over rounds, kept and dropped are dropped alike.
+
+    Cost: one number an element in the state, and the drawing of the masks.
+
+    Source: Yu et al., `Language Models are Super Mario
+    <https://arxiv.org/abs/2311.03099>`_, 2024, section 3.
 
     Args:
         density: the share that is kept.
@@ -84,7 +135,14 @@ def dare_ties(
     trim_density: float = 1.0,
     compat: str = "",
 ) -> Recipe:
-    """Drop at random, rescale, then TIES' election and mean.
+    r"""Drop at random, rescale, then TIES' election and mean.
+
+    The x of `ties` are what `dare` makes of a change, ``m x / d``; what was dropped
+    neither votes nor counts, so an element that one member alone kept is that member's.
+
+    Cost: as `ties`, without the pass for thresholds unless it trims again.
+
+    Source: as `dare` and `ties`.
 
     Args:
         density: the share that is kept.

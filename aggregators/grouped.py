@@ -9,11 +9,17 @@ BY = ("region",)
 
 
 def grouped(inner: Recipe, outer: Recipe, by: str = "region") -> Recipe:
-    """Merge each group by one recipe and the results by another.
+    r"""Merge each group by one recipe and the results by another.
+
+    .. math:: u = \mathrm{outer}(\{(W_g, u_g)\}_g), \qquad
+              u_g = \mathrm{inner}(\{x_k\}_{k \in g}), \quad W_g = \sum_{k \in g} w_k
 
     A group counts for what its members do together; each counts once where the outer
     recipe adds. This is another algorithm than a tree of servers that hand states up,
-    which changes nothing. It is itself a reducer: its state is one state a group.
+    which changes nothing. It is itself a reducer: its state is one state a group. A
+    group of which nobody came is not there; one group alone is merged by both recipes.
+
+    Cost: a state a group, and one more merge.
 
     Args:
         inner: within a group, say ``fedavg()``.
