@@ -12,7 +12,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 export OMP_NUM_THREADS := 1
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: help peers demo test lint check-a check-b check-c check-d check-e check-g costs evidence federation fuzz fuzz-brief docs constraints clean
+.PHONY: help peers demo test lint check-a check-b check-c check-d check-e check-g chaos costs evidence federation fuzz fuzz-brief docs constraints clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 16
@@ -79,7 +79,10 @@ federation: $(VENV)/.ready ## five machines' worth of networks, TLS, kills (root
 
 check-e: $(VENV)/.ready ## hosting, joining and watching, in a reduced form (root, nginx)
 	$(PIP) install --quiet -c constraints.txt --group peers
-	$(BIN)/python -m pytest tests/deploy tests/server/hosts tests/server/regions tests/client/joins tests/client/test_logs.py tests/server/test_broadcasts.py tests/server/test_chronicles.py tests/server/test_serving.py
+	$(BIN)/python -m pytest tests/deploy tests/server/hosts tests/server/regions tests/client/joins tests/server/test_paces.py tests/end_to_end/test_chaos.py tests/client/test_logs.py tests/server/test_broadcasts.py tests/server/test_chronicles.py tests/server/test_serving.py
+
+chaos: $(VENV)/.ready ## 200 kills, a storm, full disks, jumping clocks (root, nginx, faketime; 25 minutes)
+	$(BIN)/python benchmarks/chaos.py
 
 costs: $(VENV)/.ready ## what docs/federation.md says a federation costs (root, nginx; 12 minutes)
 	$(BIN)/python benchmarks/devices.py

@@ -1,0 +1,33 @@
+"""`make chaos` in a reduced form: kills, a full disk and a clock that jumps."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.slow
+@pytest.mark.needs_root
+@pytest.mark.needs_program("faketime", "faketime")
+def test_whatever_happens_the_model_is_the_undisturbed_runs(tmp_path: Path) -> None:
+    rows = tmp_path / "rows.json"
+    command = ["--kills", "18", "--blows", "0", "--json", str(rows)]
+    done = subprocess.run(
+        [sys.executable, "benchmarks/chaos.py", *command],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "left out" not in done.stdout
+    found = json.loads(rows.read_text())
+    assert sum(row[2] for row in found if row[0].startswith(("before", "after"))) >= 18
+    assert {"the disk is full", "the clock jumps by two years"} <= {
+        row[0] for row in found if row[2]
+    }
