@@ -106,7 +106,7 @@ def _processes(seen: Any) -> Text:
     text = Text()
     for one in seen.processes:
         text.append("● ", "green" if one.pid else "red")
-        again = f" ({one.restarts} restarts)" if one.restarts else ""
+        again = f" (restarts: {one.restarts})" if one.restarts else ""
         text.append(f"{one.name}{'' if one.pid else ' DOWN'}{again}   ")
     return text
 
@@ -123,7 +123,8 @@ def _reply(line: Line) -> tuple[str, Text, str, str]:
         return "", Text("none yet", "dim"), "", ""
     said = Text(str(line["verdict"]), "green")
     if line["verdict"] != "accepted":
-        said = Text(f"{line.get('reason')}: {line.get('detail') or ''}", "red")
+        why = [str(line[key]) for key in ("reason", "detail") if line.get(key)]
+        said = Text(": ".join(why), "red")
     seconds = line.get("seconds")
     took = "" if seconds is None else f"{seconds:.1f}"
     return str(line.get("round", "")), said, size(line.get("bytes") or 0), took
