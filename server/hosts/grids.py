@@ -63,14 +63,19 @@ class HostGrid(Grid):
         self.receipts: dict[str, Receipt] = {}
         self.stalled: set[str] = set()
 
-    def gather(self, config: Config) -> None:
+    def gather(self, config: Config, needed: int | None = None) -> None:
         """Wait until everybody is there, or a quorum and then nobody for a while.
+
+        Args:
+            config: the run's.
+            needed: how many are a quorum; None: what the run says.
 
         Raises:
             QuorumError: too few came before the deadline.
         """
         limit = time.monotonic() + config.round.deadline_seconds
-        needed = quorum(config, len(self.nodes))
+        if needed is None:
+            needed = quorum(config, len(self.nodes))
         count, since = -1, time.monotonic()
         while missing := self._missing():
             now, there = time.monotonic(), len(self.nodes) - len(missing)

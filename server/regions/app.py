@@ -51,7 +51,7 @@ def main(grid: Grid, context: Context) -> None:
         hosted = HostGrid(grid, controls.register(folder.host))
         if not path.stat().st_size:
             _introduce(record, config, sorted(hosted.nodes))
-        hosted.gather(config)
+        hosted.gather(config, needed=0)  # the root decides what is enough
         edge = Edge(hosted, hosted.nodes, config, run_id(config), journal, record)
         serve(Spool.of(folder.spool, text), edge)
     finally:
