@@ -82,6 +82,7 @@ def config(cell: Cell, out: Path, examples: int) -> Config:
             f"run.out={out}",
             f"train.steps={longer}",
             f"data.test_examples={examples}",
+            f"data.examples={8 * examples}",
             "eval.local=false",
             f"eval.every={rounds}",
         ],

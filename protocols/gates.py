@@ -16,7 +16,8 @@ class Gate:
             "split": the cohort is cut into `clusters` by how alike its updates are,
             and the cluster whose merge does best is taken.
         source: what is judged on: "validation" (what the clients keep for it, where
-            the server has it: in a simulation), "test" (the global test set, which is
+            the server has it: in a simulation), "clients" (the same, by the clients
+            themselves: whole merges alone), "test" (the global test set, which is
             then no unbiased judge any more), or a file as `data.test`.
         metric: by which; empty: `eval.metric`.
         tolerance: how much worse than the last model a merge may be.

@@ -176,7 +176,7 @@ def heat(
             shade = LOSS if value is not None and value < 0 else colour
             _cell(axes, (row, column), value, most, shade)
             if count <= NUMBERED and value is not None and row != column:
-                text = f"{value:.2f}".replace("0.", ".", 1)
+                text = f"{value:.2f}".replace("-0.", "-.").removeprefix("0")
                 axes.text(column, row, text, ha="center", va="center", fontsize=10)
     axes.set(xlim=(-0.5, count - 0.5), ylim=(count - 0.5, -0.5), aspect="equal")
     axes.set_xticks(

@@ -93,7 +93,9 @@ def release(session: Session, arrivals: Arrivals, grid: Any = None) -> Release:
         if hidden:
             merged = hidden.merged
         elif told and gates.active(session, arrivals):
-            merged, gate = gates.passed(session, found, merge, arrivals.number)
+            merged, gate = gates.passed(
+                session, found, merge, arrivals.number, grid
+            )
         else:
             merged = merge(found, "")
     wanted, states = _stepped(session, merged, _present(session, arrivals))

@@ -5,7 +5,7 @@ from typing import Any
 
 from .. import files
 from ..cards import Card
-from ..drawings import LOCAL, LOSS, MERGED
+from ..drawings import GAIN, LOCAL, MERGED
 from ..histories import History
 from ..plots import heat
 from ..tables import told
@@ -29,6 +29,7 @@ def cards(history: History) -> Iterator[Card]:
         found = files.read_json(path)
         yield from _models(found)
         yield from _kept(found)
+        yield from _soup(found)
         yield from _sure(found)
 
 
@@ -147,7 +148,7 @@ def _kept(found: Mapping[str, Any]) -> Iterator[Card]:
     kept = f"R_geo {both['r_geo']:.3f}, TRR {both['trr']:.3f}. " if both else ""
     table: Table = clients["interference"]
     measured = any(value is not None for row in table for value in row)
-    picture = heat(table, clients["clients"], "interference", LOSS) if measured else ""
+    picture = heat(table, clients["clients"], "interference", GAIN) if measured else ""
     yield Card(
         f"What did each client keep of its own model? Round {found['round']}",
         f"{kept}Worst off is {fair['worst']['client']} "
@@ -159,6 +160,26 @@ def _kept(found: Mapping[str, Any]) -> Iterator[Card]:
         ("client", "last model", "own model", "merged", "retention"),
         rows,
         wide=True,
+        opened=True,
+    )
+
+
+def _soup(found: Mapping[str, Any]) -> Iterator[Card]:
+    soup = found["soup"]
+    metric, kept = soup["metric"], set(soup["members"])
+    rows = tuple(
+        (name, told(metric, value), "kept" if name in kept else "left out")
+        for name, value in soup["alone"].items()
+    )
+    yield Card(
+        "Whose models make the best merge?",
+        f"A greedy soup: models in the order of what each does alone, each kept where "
+        f"the merge with it is no worse. {len(kept)} of {len(rows)} are in it: "
+        f"{told(metric, soup['value'])}; all of them merged: "
+        f"{told(metric, soup['all'])}. What is chosen by a score is best on it partly "
+        "by luck.",
+        head=("client", f"{metric} alone", ""),
+        rows=rows,
         opened=True,
     )
 

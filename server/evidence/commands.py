@@ -19,6 +19,16 @@ Source = Annotated[
 ]
 
 
+def _models() -> None:
+    """See that models can be looked at here: a bare coordinator has no torch."""
+    from importlib.util import find_spec
+
+    from ...protocols.errors import ConfigError
+
+    if find_spec("torch") is None or find_spec("transformers") is None:
+        raise ConfigError('this looks at the model: pip install "fedelta[client]"')
+
+
 def plan(
     config: Source = None,
     *,
@@ -34,6 +44,7 @@ def plan(
     as_json: AsJson = False,
 ) -> None:
     """Reckon bytes, seconds and memory of a run before anything is trained."""
+    _models()
     from ..runs import load
     from . import limits
     from .plans import Planner
@@ -74,6 +85,7 @@ def export(
     as_json: AsJson = False,
 ) -> None:
     """Take a finished run's model home, with its record on a card."""
+    _models()
     from .takeaways import take
 
     found = take(folder, to, out)
@@ -96,6 +108,7 @@ def diagnose(
     as_json: AsJson = False,
 ) -> None:
     """Say whether a round's models merge, and what each client got; no training."""
+    _models()
     from .diagnoses import diagnose as look
 
     found = look(folder, number, probe=probe, metric=metric)
@@ -142,6 +155,7 @@ def search(  # noqa: PLR0913  one argument an option
     as_json: AsJson = False,
 ) -> None:
     """Try settings, on the same replies where only the merge differs; resumable."""
+    _models()
     from ..runs import load
     from . import explorations
 

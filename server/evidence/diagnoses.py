@@ -14,7 +14,7 @@ from ...protocols import seeds
 from ...protocols.errors import ConfigError
 from ...protocols.vectors import Floats
 from .. import files, records
-from . import retentions
+from . import retentions, soups
 from .keepers import model
 from .revisits import Revisit, Round, revisited
 
@@ -38,8 +38,8 @@ def diagnose(
 
     Returns:
         "round"; "states" and "barriers" (see `fedelta.client.probes`); "clients" (see
-        `retentions`); "calibration" of the last, the merged and the clients' models and
-        of their ensemble, where classes are told.
+        `retentions`) and "soup" (see `soups`); "calibration" of the last, the merged
+        and the clients' models and of their ensemble, where classes are told.
 
     Raises:
         ConfigError: no finished run, no such round, or no test set to probe with.
@@ -59,6 +59,7 @@ def diagnose(
                 "probe": len(some),
                 **_before(visit, played, some),
                 "clients": retentions.measured(visit, played, wanted),
+                "soup": soups.greedy(visit, played, wanted),
                 "calibration": _calibrated(visit, played),
             }
     told = dict(records.finite(found))

@@ -15,7 +15,7 @@ from ...aggregators.recipes import recipe
 from ...aggregators.spaces import Arrival, Merged
 from ...protocols.errors import ConfigError
 from ...protocols.settings import Config
-from .keepers import TEST, VALIDATION, Again, Gatekeeper
+from .keepers import CLIENTS, TEST, VALIDATION, Again, Gatekeeper
 from .policies import FEWEST, GAIN, LAST, POLICIES
 
 if TYPE_CHECKING:
@@ -31,7 +31,11 @@ def active(session: "Session", arrivals: "Arrivals") -> bool:
 
 
 def passed(
-    session: "Session", arrivals: Sequence[Arrival], again: Again, number: int
+    session: "Session",
+    arrivals: Sequence[Arrival],
+    again: Again,
+    number: int,
+    grid: Any = None,
 ) -> tuple[Merged, dict[str, Any]]:
     """Merge a round's contributions, judge the result, and act as the policy says.
 
@@ -40,11 +44,12 @@ def passed(
         arrivals: the contributions, in name order; at least one.
         again: merges some of them.
         number: the round.
+        grid: reaches the clients, where they judge.
 
     Returns:
         The merge that is released, and what was found, for the record's line "gate".
     """
-    keeper = Gatekeeper(session, number)
+    keeper = Gatekeeper(session, number, grid)
     held, out = present(session, arrivals, number)
     merged = again(held, "")
     keeper.told |= {
@@ -93,13 +98,19 @@ def check(config: Config) -> None:
     gate = config.gate
     if gate.policy == "off":
         return
-    if config.privacy.mode != "none" and gate.source in (VALIDATION, TEST):
+    told = (VALIDATION, TEST, CLIENTS)
+    if gate.source == CLIENTS and gate.policy in ("quarantine", "split"):
+        raise ConfigError(
+            f'gate.policy = "{gate.policy}" merges some of the cohort: put to clients, '
+            'that tells what others sent; take another gate.source, or "fall_back"'
+        )
+    if config.privacy.mode != "none" and gate.source in told:
         raise ConfigError(
             "gate.source: what a private run is gated by is public: name a file"
         )
-    if gate.source not in (VALIDATION, TEST) and not Path(gate.source).exists():
+    if gate.source not in told and not Path(gate.source).exists():
         raise ConfigError(f"gate.source = {gate.source!r}: there is no such file")
-    if gate.source == VALIDATION and not config.data.validation:
+    if gate.source in (VALIDATION, CLIENTS) and not config.data.validation:
         raise ConfigError(
             "gate.source: without data.validation there is nothing to judge"
         )

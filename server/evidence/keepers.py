@@ -8,6 +8,7 @@ from ...aggregators.spaces import Arrival, Merged
 from ...protocols.errors import ConfigError
 from ...protocols.settings import Gate
 from ..selections import falls
+from . import ballots
 
 if TYPE_CHECKING:
     from ...client.data import Examples
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 Again = Callable[[Sequence[Arrival], str], Merged]
 """Merges some arrivals by a recipe; by the run's where it is empty."""
 
-VALIDATION, TEST = "validation", "test"
+VALIDATION, TEST, CLIENTS = "validation", "test", "clients"
 
 
 @dataclass(slots=True)
@@ -27,11 +28,13 @@ class Gatekeeper:
     Attributes:
         session: the run, its base at the last global model.
         number: the round.
+        grid: reaches the clients, where they judge.
         told: what the decision is made from, for the record.
     """
 
     session: "Session"
     number: int
+    grid: Any = None
     told: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -49,10 +52,13 @@ class Gatekeeper:
         from ...client.evaluation import evaluate
         from ...client.trials import trial
 
-        session, some = self.session, examples(self.session)
-        base = model(session)
-        with trial(base, update or {}):
-            found = evaluate(base, some, session.config)
+        session = self.session
+        if self.gate.source == CLIENTS:
+            found = ballots.judged(session, update, self.number, self.grid)
+        else:
+            base, some = model(session), examples(session)
+            with trial(base, update or {}):
+                found = evaluate(base, some, session.config)
         if self.metric not in found:
             raise ConfigError(
                 f"gate.metric = {self.metric!r}: there are {', '.join(sorted(found))}"

@@ -6,7 +6,7 @@ from dataclasses import replace
 from ...aggregators.compare import compare
 from ...aggregators.spaces import Arrival, Merged
 from .clusters import clusters
-from .keepers import Again, Gatekeeper
+from .keepers import CLIENTS, Again, Gatekeeper
 
 LAST, GAIN = "last", "gain="
 FEWEST = 2
@@ -17,7 +17,7 @@ def worths(
     keeper: Gatekeeper, held: Sequence[Arrival], value: float, again: Again
 ) -> dict[str, float]:
     """By contribution, how much worse the merge is without it."""
-    if len(held) < FEWEST:
+    if len(held) < FEWEST or keeper.gate.source == CLIENTS:
         return {}
     found = {}
     for one in held:
@@ -45,7 +45,7 @@ def _fall_back(
 ) -> Merged:
     tried = {"merged": (keeper.told["merged"], merged)}
     for text in keeper.gate.fall_back if not keeper.told["good"] else ():
-        one = _instead(text, held, merged, again)
+        one = _instead(keeper, text, held, merged, again)
         value = keeper.told["before"] if text == LAST else keeper.value(one.update)
         tried[text] = (value, one)
         if keeper.good(value):
@@ -59,16 +59,25 @@ def _fall_back(
 
 
 def _instead(
-    text: str, held: Sequence[Arrival], merged: Merged, again: Again
+    keeper: Gatekeeper,
+    text: str,
+    held: Sequence[Arrival],
+    merged: Merged,
+    again: Again,
 ) -> Merged:
+    """Another merge; what one that is not taken cut off is not carried on."""
     from ...client.trials import scaled
 
+    if text != LAST and not text.startswith(GAIN):
+        return again(held, text)
+    share = 0.0 if text == LAST else float(text.removeprefix(GAIN))
+    carry = {
+        name: one if name.endswith("|a") else (share * one).astype(one.dtype)
+        for name, one in merged.carry.items()
+    }
     if text == LAST:
-        return replace(merged, update=dict(scaled(merged.update, 0.0)))
-    if text.startswith(GAIN):
-        share = float(text.removeprefix(GAIN))
-        return replace(merged, update=dict(scaled(merged.update, share)))
-    return again(held, text)
+        carry = dict(keeper.session.states.get("carry", {}))
+    return replace(merged, update=dict(scaled(merged.update, share)), carry=carry)
 
 
 def _quarantine(

@@ -9,6 +9,7 @@ import numpy as np
 
 from ...aggregators.receipts import Job
 from ...aggregators.receipts import run as merge
+from ...client.outlines import CAUSAL
 from ...client.trials import trial
 from ...protocols.errors import ConfigError
 from ...protocols.settings import Config
@@ -68,8 +69,10 @@ def _adapter(visit: Revisit, out: Path) -> dict[str, Any]:
     said = exports.export(session, out)
     rank, error = said["rank"], said["error"]
     cut = f"Rank {rank}; what was cut off is {error:.2e} of the updates' norm."
-    vllm = f"`--lora-modules NAME=FOLDER --max-lora-rank {rank}`"
-    lines = [*_loading(out), f"{cut} vLLM takes the folder as it is: {vllm}."]
+    lines = [*_loading(out), cut]
+    if config.model.task == CAUSAL:
+        vllm = f"`--lora-modules NAME=FOLDER --max-lora-rank {rank}`"
+        lines.append(f"vLLM takes the folder as it is: {vllm}.")
     files.write(out / "README.md", card(visit, PEFT, lines).encode())
     return said
 
@@ -90,10 +93,9 @@ def _exported(config: Config, what: Any) -> Config:
 
 
 def _loading(out: Path) -> list[str]:
-    """The lines on loading that the plain export's page has."""
+    """What the plain export's page says below its heading: how it is loaded."""
     text = (out / "README.md").read_text("utf-8")
-    start = text.index("```python")
-    return [text[start : text.index("```", start + 3) + 3], ""]
+    return [text.partition("\n# ")[2].partition("\n")[2].strip(), ""]
 
 
 def allowed(config: Config, client: str) -> bool:

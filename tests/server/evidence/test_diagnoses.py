@@ -76,6 +76,16 @@ def test_models_are_compared_on_the_probe(found: dict[str, Any]) -> None:
         assert one["barrier"] >= 0
 
 
+def test_a_soup_is_no_worse_than_its_first_model(found: dict[str, Any]) -> None:
+    soup = found["soup"]
+    assert soup["metric"] == "loss"
+    first = min(soup["alone"], key=soup["alone"].get)
+    assert soup["members"][0] == first
+    assert soup["value"] <= soup["alone"][first] + 1e-4  # its merge is rounded anew
+    if len(soup["members"]) == 4:
+        assert soup["value"] == pytest.approx(soup["all"], rel=1e-5)
+
+
 def test_the_merged_model_is_told_beside_an_ensemble(found: dict[str, Any]) -> None:
     told = found["calibration"]
     assert {"last", "merged", "ensemble"} < set(told)

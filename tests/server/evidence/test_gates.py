@@ -118,6 +118,40 @@ def test_a_cohort_is_split_into_what_merges(tmp_path: Path) -> None:
     assert taken["value"] < first["merged"]
 
 
+def test_clients_judge_whole_merges_where_their_data_is(tmp_path: Path) -> None:
+    def given(name: str, **gate: Any) -> Config:
+        folder = tmp_path / name
+        folder.mkdir()
+        return tiny.config(
+            folder,
+            data={"validation": 0.25},
+            eval={"local": False, "where": "clients", "metric": "loss"},
+            gate={"source": "clients"} | gate,
+        )
+
+    plain = federate(given("plain"))
+    config = given("report", policy="report")
+    summary, found = decided(config)
+    assert summary["model_digest"] == plain["model_digest"], (
+        "no trace of what was tried"
+    )
+    assert [one["worth"] for one in found] == [{}, {}]
+    assert found[0]["before"] == summary["metrics"]["base"]["loss"]
+    assert found[1]["merged"] == pytest.approx(
+        summary["metrics"]["final"]["loss"], rel=0.01
+    )
+    told = [one for one in lines(config, "traffic") if one["what"] == "gate"]
+    assert len(told) == 4
+    assert all(len(one["clients"]) == 4 for one in told)
+    away = given("away", policy="fall_back", fall_back=("last",))
+    away = replace(away, merge=replace(away.merge, recipe="scale(-3.0) | fedavg()"))
+    stopped, found = decided(away)
+    assert [one["taken"] for one in found] == ["last", "last"]
+    assert stopped["metrics"]["final"] == stopped["metrics"]["base"]
+    with pytest.raises(ConfigError, match="what others sent"):
+        check(given("split", policy="split"))
+
+
 def test_clusters_are_of_those_that_are_alike() -> None:
     near, far = 0.9, -0.2
     table = np.full((5, 5), far)

