@@ -75,7 +75,7 @@ class HostGrid(Grid):
         """
         limit = time.monotonic() + config.round.deadline_seconds
         if needed is None:
-            needed = quorum(config, len(self.nodes))
+            needed = min(quorum(config, len(self.nodes)), len(self.nodes))
         count, since = -1, time.monotonic()
         while missing := self._missing():
             now, there = time.monotonic(), len(self.nodes) - len(missing)
