@@ -1,7 +1,7 @@
 """Which tensors a reply and a merged update have: what follows from shapes alone."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -22,15 +22,14 @@ SHARED_NAME, CORE_NAME = ".shared_A.weight", ".core_R.weight"
 
 Shapes = Mapping[str, tuple[int, ...]]
 Targets = Mapping[str, tuple[int, int]]
+Layers: TypeAlias = "torch.nn.Module | frozenset[str]"
 
 
-def reply(
-    body: "torch.nn.Module", targets: Targets, dense: Shapes, config: Config
-) -> Layout:
+def reply(body: Layers, targets: Targets, dense: Shapes, config: Config) -> Layout:
     """The tensors of a reply: factors of targets, what is dense, statistics, controls.
 
     Args:
-        body: the model.
+        body: the model, or the names of its linear layers' weights.
         targets: [out, in] of the layers that adapters go into, by name.
         dense: shapes of what is trained whole.
         config: as the client sees it.

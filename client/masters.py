@@ -7,6 +7,7 @@ that weight; else the weight follows its master.
 
 import os
 import tempfile
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
@@ -102,6 +103,7 @@ class Spilled(Mapping[str, Floats]):
 
     def __init__(self, arrays: Mapping[str, Floats], folder: str) -> None:
         self._file = _scratch(folder)
+        weakref.finalize(self, self._file.close)
         self._places: dict[str, tuple[int, tuple[int, ...]]] = {}
         for name, one in arrays.items():
             self._places[name] = self._file.tell(), one.shape

@@ -28,11 +28,13 @@ MOST = 64
 Shapes = dict[str, tuple[int, ...]]
 
 
-def shapes(body: "nn.Module", held: Mapping[str, tuple[int, ...]], text: str) -> Shapes:
+def shapes(
+    body: "nn.Module | frozenset[str]", held: Mapping[str, tuple[int, ...]], text: str
+) -> Shapes:
     """The further tensors of a reply, by name.
 
     Args:
-        body: the model.
+        body: the model, or the names of its linear layers' weights.
         held: the tensors that travel, with their shapes.
         text: the recipe's.
     """
@@ -40,7 +42,7 @@ def shapes(body: "nn.Module", held: Mapping[str, tuple[int, ...]], text: str) ->
     if suffix == FISHER:
         return {name + FISHER: shape for name, shape in held.items()}
     if suffix == GRAM:
-        layers = _linear(body)
+        layers = body if isinstance(body, frozenset) else frozenset(linear(body))
         return {n + GRAM: (held[n][1],) * 2 for n in held if n in layers}
     return {}
 
@@ -85,7 +87,7 @@ def _grams(adapter: "Adapter", rows: list[Any], config: Config) -> dict[str, Flo
 
     network = adapter.base.network
     layers = {
-        name: one for name, one in _linear(network.body).items()
+        name: one for name, one in linear(network.body).items()
         if name in adapter.parameters
     }  # fmt: skip
     with torch.inference_mode(), _listening(layers) as (sums, counts):
@@ -128,7 +130,7 @@ def _listening(
             one.remove()
 
 
-def _linear(body: "nn.Module") -> "dict[str, nn.Linear]":
+def linear(body: "nn.Module") -> "dict[str, nn.Linear]":
     """The linear layers by their weights' names."""
     from torch import nn
 

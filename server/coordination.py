@@ -1,13 +1,15 @@
 """A run from its first question to its summary, on any of Flower's grids."""
 
+import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 from flwr.app import ArrayRecord
 from flwr.serverapp import Grid
 
 from ..client.data import load
-from ..client.models import load_base
+from ..client.models import Base, load_base
+from ..client.standins import standin
 from ..protocols.settings import Config
 from . import (
     averages,
@@ -86,7 +88,7 @@ def _open(grid: Grid, config: Config, journal: Journal, record: Record) -> Sessi
     last, wait = journal.last(), config.round.deadline_seconds
     question = ask(grid, wait) if last is None else None  # workers load meanwhile
     task = load(config)
-    base = load_base(config, task.labels)
+    base = _base(config, task.labels)
     model = Versions.of(base)
     run = run_id(config)
     session = Session(config, run, task, base, journal, record, Roster(()), model)
@@ -97,6 +99,16 @@ def _open(grid: Grid, config: Config, journal: Journal, record: Record) -> Sessi
     elif question is not None:
         _begin(session, question, grid)
     return session
+
+
+def _base(config: Config, labels: Sequence[str]) -> Base:
+    """The base model, with its network only where it is computed with here.
+
+    (Where torch is loaded anyway, for workers in this process, nothing is gained.)
+    """
+    if evaluation.without_network(config) and "torch" not in sys.modules:
+        return cast("Base", standin(config, labels))
+    return load_base(config, labels)
 
 
 def _begin(session: Session, question: Question, grid: Grid) -> None:

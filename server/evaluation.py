@@ -9,16 +9,33 @@ from ..protocols import metrics, perplexities
 from ..protocols.errors import ConfigError, PayloadError
 from ..protocols.messages import read_metrics
 from ..protocols.refusals import Reason, Refusal
+from ..protocols.settings import Config
 from .sessions import Session
 
 
 def on_server(session: Session) -> dict[str, float]:
-    """The newest version on the global test set; nothing where there is none."""
+    """The newest version on the global test set; nothing where there is none.
+
+    Nor where the model is not here to be judged: see `without_network`.
+    """
+    from ..client.models import Base
+
+    if not len(session.task.test) or not isinstance(session.base, Base):
+        return {}
     from ..client.evaluation import evaluate
 
-    if not len(session.task.test):
-        return {}
     return evaluate(session.base, session.task.test, session.config)
+
+
+def without_network(config: Config) -> bool:
+    """Whether a run's server never computes with its model, only merges it.
+
+    Example:
+        >>> from fedelta.protocols.settings import Eval
+        >>> without_network(Config()), without_network(Config(eval=Eval("clients")))
+        (False, True)
+    """
+    return config.eval.where in ("clients", "none") and config.gate.policy == "off"
 
 
 def judged(session: Session) -> dict[str, float]:

@@ -82,7 +82,7 @@ def export(session: Session, folder: Path) -> dict[str, Any]:
         _folded(session, folder / FOLDED if chosen == BOTH else folder)
     if chosen != FOLDED:
         said |= _adapter(session, folder)
-    head = {name: session.model.weights[name] for name in session.base.network.head}
+    head = {name: session.model.weights[name] for name in session.base.heads}
     if head:
         files.write_arrays(folder / "head.safetensors", head)
         files.write_json(folder / "labels.json", {"labels": list(session.task.labels)})
@@ -93,10 +93,15 @@ def export(session: Session, folder: Path) -> dict[str, Any]:
 def _folded(session: Session, folder: Path) -> None:
     """The base with all updates folded in; there whole or not at all."""
     from ..client.folders import save
+    from ..client.models import Base, load_base
 
+    base = session.base
+    if not isinstance(base, Base):  # its network was not needed until now
+        base = load_base(session.config, session.task.labels)
+        base.adopt(session.model.weights)
     part = folder.with_name(f".{folder.name}.part")
     shutil.rmtree(part, ignore_errors=True)
-    save(session.base, part, session.task.labels)
+    save(base, part, session.task.labels)
     files.settle(part, folder)
 
 
@@ -166,9 +171,7 @@ def _exact(updates: Sequence[Mapping[str, Floats]], config: Config) -> int:
 
 def _own_head(session: Session) -> dict[str, Floats]:
     """The head, where it is part of the model (and not the cosine head)."""
-    network = session.base.network
-    inside = dict(network.body.named_parameters()).keys()
-    return {n: session.model.weights[n] for n in network.head if n in inside}
+    return {name: session.model.weights[name] for name in session.base.own_heads}
 
 
 def _is_factor(name: str) -> bool:

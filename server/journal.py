@@ -18,7 +18,7 @@ import numpy.typing as npt
 from ..client.identities import stem as stem_of
 from ..protocols import digests
 from ..protocols.errors import CheckpointError, ConfigError
-from . import files
+from . import files, shelves
 
 __all__ = ["Journal", "Sealed", "stem_of"]
 
@@ -124,18 +124,29 @@ class Journal:
             raise CheckpointError(f"{path}: is not the update that was committed")
         return data
 
-    def write_state(self, number: int, states: Mapping[str, Arrays]) -> None:
-        """Keep what the server carries from one round to the next."""
-        for name, arrays in states.items():
-            files.write_arrays(self._state(number) / f"{name}.safetensors", arrays)
+    def write_state(
+        self, number: int, states: Mapping[str, Arrays]
+    ) -> dict[str, Arrays]:
+        """Keep what the server carries from one round to the next.
 
-    def read_state(self, number: int, name: str) -> dict[str, npt.NDArray[Any]]:
+        Returns:
+            The same, but what is large read from disk where it is asked for: until the
+            next round is committed.
+        """
+        kept: dict[str, Arrays] = {}
+        for name, arrays in states.items():
+            path = self._state(number) / f"{name}.safetensors"
+            large = shelves.write(path, arrays) > shelves.LARGE
+            kept[name] = shelves.Shelf(path) if large else arrays
+        return kept
+
+    def read_state(self, number: int, name: str) -> Arrays:
         """What `write_state` kept of a committed round; nothing before round 1."""
-        return (
-            files.read_arrays(self._state(number) / f"{name}.safetensors")
-            if number
-            else {}
-        )
+        if not number:
+            return {}
+        path = self._state(number) / f"{name}.safetensors"
+        shelf = shelves.Shelf(path)
+        return shelf if path.stat().st_size > shelves.LARGE else dict(shelf)
 
     def commit(self, number: int, manifest: Mapping[str, Any]) -> None:
         """Commit a round: from here on it is done."""

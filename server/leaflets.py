@@ -50,7 +50,7 @@ def leaflet(session: Session, kind: str) -> str:
         lines += ["", _COPY.format(config.model.id)]
     if personal(config):
         lines += ["", _SHARED]
-    if session.base.network.head and config.model.head != "linear":
+    if session.base.heads and config.model.head != "linear":
         lines += ["", _COSINES]
     return "\n".join([*lines, ""])
 

@@ -93,9 +93,7 @@ def release(session: Session, arrivals: Arrivals, grid: Any = None) -> Release:
         if hidden:
             merged = hidden.merged
         elif told and gates.active(session, arrivals):
-            merged, gate = gates.passed(
-                session, found, merge, arrivals.number, grid
-            )
+            merged, gate = gates.passed(session, found, merge, arrivals.number, grid)
         else:
             merged = merge(found, "")
     wanted, states = _stepped(session, merged, _present(session, arrivals))
@@ -234,8 +232,13 @@ def _stepped(
         )
     update |= {name: np.float32(present) * one for name, one in beside.items()}
     for name, rest in session.states.get("owed", {}).items():
-        update[name] = update[name] + rest
+        update[name] = np.add(update[name], rest, out=_room(update[name], text))
     return update, states
+
+
+def _room(value: Floats, optimizer: str) -> Floats | None:
+    """Where a value's successor may be put: in its place, if nobody else has it."""
+    return value if value.flags.writeable and not optimizer else None
 
 
 def _owed(states: States, wanted: Tensors, sent: Tensors, session: Session) -> None:
@@ -254,7 +257,8 @@ def _owed(states: States, wanted: Tensors, sent: Tensors, session: Session) -> N
         if name.endswith(factors.A_NAME):
             continue
         if not name.endswith(factors.B_NAME) or _alone(session.config.lora):
-            rest[name] = wanted[name] - sent[name]
+            value = wanted[name]  # it has travelled: what is left goes in its place
+            rest[name] = np.subtract(value, sent[name], out=_room(value, text))
         elif session.config.lora.space == "product":
             module = name.removesuffix(factors.B_NAME)
             a = module + factors.A_NAME

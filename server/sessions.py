@@ -9,7 +9,7 @@ from ..protocols.errors import CheckpointError
 from ..protocols.settings import Config
 from ..protocols.vectors import Floats, Layout, Pair
 from . import provenances
-from .journal import Journal
+from .journal import Arrays, Journal
 from .records import Record
 from .rosters import Roster
 from .versions import Versions
@@ -72,7 +72,8 @@ class Session:
         config: its settings.
         run: its id.
         task: its data, as far as the server reads it (names, test set).
-        base: the base model, kept at the newest version for evaluation.
+        base: the base model, kept at the newest version. Where the server never
+            computes with it (`evaluation.without_network`) it is its trunk alone.
         journal: what it keeps on disk.
         record: what it tells.
         roster: who takes part.
@@ -94,7 +95,7 @@ class Session:
     model: Versions
     totals: Totals = field(default_factory=Totals)
     metrics: dict[int, dict[str, float]] = field(default_factory=dict)
-    states: dict[str, dict[str, Any]] = field(default_factory=dict)
+    states: Mapping[str, Arrays] = field(default_factory=dict)
     round: int = 0
     flights: "dict[str, Flight]" = field(default_factory=dict)
 
@@ -108,13 +109,13 @@ class Session:
 
     def start(self, client: str, number: int) -> dict[str, Floats]:
         """Where a client's factors start in a round, by name."""
-        from ..client.models import run_key
+        from ..client.starts import run_key
 
         return self.base.start(self.config.of(client), run_key(self.config), number)
 
     def commit(self, number: int, **more: Any) -> None:
         """Make everything up to a round last; the manifest is the commit point."""
-        self.journal.write_state(number, self.states)
+        self.states = self.journal.write_state(number, self.states)
         manifest = {
             "run": self.run,
             "base": self.model.base,
@@ -171,8 +172,8 @@ class Session:
             self.model.add(update)
         self.totals = Totals.of(manifest["totals"])
         self.metrics = {int(key): one for key, one in manifest["metrics"].items()}
-        for name in manifest["states"]:
-            self.states[name] = self.journal.read_state(self.round, name)
+        kept = manifest["states"]
+        self.states = {n: self.journal.read_state(self.round, n) for n in kept}
         if self.model.digest != manifest["model_digest"]:
             raise CheckpointError(
                 f"{self.journal.folder}: the updates do not lead to the model that "
