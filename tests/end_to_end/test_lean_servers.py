@@ -114,7 +114,7 @@ def test_what_is_spilled_comes_back(tmp_path: Path) -> None:
     arrays = {
         "a": np.arange(6, dtype=np.float32).reshape(2, 3),
         "empty": np.zeros((0, 2), np.float32),
-        "one": np.float32([7]),
+        "one": np.full(1, 7, np.float32),
     }
     spilled = Spilled(arrays, str(tmp_path))
     assert list(spilled) == list(arrays)
