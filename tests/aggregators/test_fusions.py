@@ -59,3 +59,31 @@ def test_ties_of_the_papers_code(density: float) -> None:
     found = peer.ties_merging(given, 100 * density, "mean")
     made = merged(f"ties({density}, compat='paper')", vectors)
     np.testing.assert_allclose(made, found.numpy(), **near)
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_tsv(count: int) -> None:
+    import torch
+
+    peer = imported("task_singular_vector.utils.TSVM_utils")
+    vectors = drawn(count, 14, 12)
+    given = [{"w": torch.from_numpy(np.float32(one))} for one in vectors]
+    found = peer.compute_and_sum_svd_mem_reduction(given, accelerator="cpu")
+    np.testing.assert_allclose(merged("tsv", vectors), found["w"].numpy(), **near)
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "name"),
+    [
+        ("magmax", "magmax.magmax", "_magmax_select"),
+        ("emr", "emr_merging.utils", "emr_merge"),
+    ],
+)
+def test_contests(text: str, place: str, name: str) -> None:
+    import torch
+
+    vectors = drawn(3, 40, what=text)
+    given = [{"w": torch.from_numpy(np.float32(one))} for one in vectors]
+    found = getattr(imported(place), name)(given)
+    found = found[0] if isinstance(found, tuple) else found
+    np.testing.assert_allclose(merged(text, vectors), found["w"].numpy(), **near)

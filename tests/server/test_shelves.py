@@ -1,6 +1,7 @@
 """Arrays between rounds: as they were, and one at a time where they are large."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -48,7 +49,10 @@ def test_large_states_stay_on_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     journal = Journal(tmp_path)
-    states = {"owed": {"w": np.arange(9, dtype=np.float32)}, "few": {"n": np.ones(1)}}
+    states: dict[str, Any] = {
+        "owed": {"w": np.arange(9, dtype=np.float32)},
+        "few": {"n": np.ones(1)},
+    }
     monkeypatch.setattr(shelves, "LARGE", 32)
     kept = journal.write_state(1, states)
     assert isinstance(kept["owed"], shelves.Shelf)
