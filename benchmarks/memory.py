@@ -1,9 +1,9 @@
 """How much memory a server takes to receive and merge many large replies.
 
-Each number of clients is a process of its own: a whole server (`coordinate`) takes one
-round of replies of a 10 MB payload each from clients that do not train, seals them and
-merges them by TIES, untrimmed. Its peak is taken from the kernel, over what it held as
-the round began. ``--clients 4 16 64`` chooses how many.
+Each number of clients is a process of its own: a hosted run's server (`HostGrid`,
+`coordinate`) takes one round of replies of a 10 MB payload each, as fast as it can read
+them, seals them and merges them by TIES, untrimmed. Its peak is taken from the kernel,
+over what it held as the round began. ``--clients 4 16 64`` chooses how many.
 """
 
 import argparse
@@ -19,14 +19,21 @@ from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
 from fedelta.benchmarks.encoders import LABELS, encoder, run_file, texts
+from fedelta.benchmarks.feeds import Feed
 from fedelta.client import sending
 from fedelta.client.models import Base, load_base
 from fedelta.protocols import seeds
-from fedelta.protocols.messages import metrics_content, read_plan, reply_content
+from fedelta.protocols.messages import (
+    metrics_content,
+    read_plan,
+    reply_content,
+    to_bytes,
+)
 from fedelta.protocols.settings import Client, Config
 from fedelta.server.coordination import coordinate
 from fedelta.server.engine import InProcessGrid
 from fedelta.server.holders import memory
+from fedelta.server.hosts.grids import HostGrid
 from fedelta.server.journal import Journal
 from fedelta.server.records import Line
 from fedelta.server.runs import config_json, load
@@ -53,49 +60,58 @@ local = false
 """
 
 
-def clients(base: Base, config: Config, folder: Path) -> ClientApp:
-    """Clients that reply at once: keyed normal numbers as large as the model."""
-    app = ClientApp()
+def configured(folder: Path, count: int, out: str) -> Config:
+    """The run of so many clients."""
+    config = load(folder / "run.toml", overrides=[f"run.out={folder / out}"])
+    names = [Client(f"client-{at:02d}") for at in range(count)]
+    return replace(config, clients=tuple(names))
+
+
+def told(base: Base, config: Config) -> dict[str, float | str]:
+    """What every client says of itself."""
     layout = base.layout(config)
+    return {"examples": 8.0, "layout": layout.fingerprint, "base": base.digest}
+
+
+def answered(folder: Path, count: int) -> None:
+    """Have clients reply once, with keyed normal numbers, and keep what they sent."""
+    config = configured(folder, count, "before")
+    base = load_base(config, LABELS)
+    app, layout = ClientApp(), base.layout(config)
 
     @app.query()
     def query(message: Message, context: Context) -> Message:
-        told: dict[str, float | str] = {
-            "client": str(context.node_config["client"]),
-            "examples": 8.0,
-            "layout": layout.fingerprint,
-            "base": base.digest,
-        }
-        return Message(metrics_content(told), reply_to=message)
+        said = {"client": str(context.node_config["client"]), **told(base, config)}
+        return Message(metrics_content(said), reply_to=message)
 
     @app.train()
     def train(message: Message, context: Context) -> Message:  # noqa: ARG001  Flower's
         plan, _ = read_plan(message.content)
         key = seeds.key("memory", plan.client)
+        numbers = (1e-3 * seeds.normal(key, 0, layout.size)).astype(np.float32)
+        parts = np.split(numbers, np.cumsum(layout.sizes)[:-1])
         change = {
-            name: (1e-3 * seeds.normal(key, start, size))
-            .astype(np.float32)
-            .reshape(shape)
-            for name, shape, size, start in zip(
-                layout.names,
-                layout.shapes,
-                layout.sizes,
-                np.cumsum([0, *layout.sizes[:-1]]).tolist(),
-                strict=True,
+            name: part.reshape(shape)
+            for name, shape, part in zip(
+                layout.names, layout.shapes, parts, strict=True
             )
         }
         sent = sending.reply(change, plan, config, folder, base.digest, 8)
-        return Message(reply_content(sent.data, {"loss": 1.0}), reply_to=message)
+        reply = Message(reply_content(sent.data, {"loss": 1.0}), reply_to=message)
+        (folder / f"{plan.client}.reply").write_bytes(to_bytes(reply))
+        return reply
 
-    return app
+    states = {one.name: folder / one.name for one in config.clients}
+    given = {"config": config_json(config)}
+    journal = Journal(folder / "before")
+    journal.hold()
+    with InProcessGrid(states, given, workers=0, app=app) as grid:
+        coordinate(grid, config, journal)
 
 
 def one(folder: Path, count: int) -> dict[str, float]:
-    """Run a server of so many clients in this process; bytes at its start and peak."""
-    overrides = [f"run.out={folder / 'run'}"]
-    config = load(folder / "run.toml", overrides=overrides)
-    names = [f"client-{at:02d}" for at in range(count)]
-    config = replace(config, clients=tuple(Client(name) for name in names))
+    """Run a hosted server in this process; bytes at its round's start and peak."""
+    config = configured(folder, count, "run")
     base = load_base(config, LABELS)
     journal = Journal(folder / "run")
     journal.hold()
@@ -109,11 +125,9 @@ def one(folder: Path, count: int) -> dict[str, float]:
             held["peak"] = memory(_me())["peak"]
             held["payload"] = line["up"] / count
 
-    states = {name: folder / name for name in names}
-    app = clients(base, config, folder)
-    given = {"config": config_json(config)}
-    with InProcessGrid(states, given, workers=0, app=app) as grid:
-        coordinate(grid, config, journal, [begun])
+    nodes = {client.name: 2 + at for at, client in enumerate(config.clients)}
+    feed = Feed(folder, told(base, config), nodes)
+    coordinate(HostGrid(feed, nodes), config, journal, [begun])
     return held
 
 
@@ -126,7 +140,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--clients", type=int, nargs="+", default=[4, 16, 64])
     parser.add_argument("--one", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--answer", type=Path, help=argparse.SUPPRESS)
     asked = parser.parse_args()
+    if asked.answer:
+        answered(asked.answer, asked.clients[0])
+        return 0
     if asked.one:
         print(json.dumps(one(asked.one, asked.clients[0])))
         return 0
@@ -138,8 +156,10 @@ def main() -> int:
             folder = Path(name)
             model = encoder(folder, HIDDEN, LAYERS)
             run_file(folder / "run.toml", model, texts(folder, "test", 8), TABLES)
+            words = (sys.executable, __file__, "--clients", str(count))
+            subprocess.run([*words, "--answer", name], check=True)
             done = subprocess.run(
-                [sys.executable, __file__, "--one", name, "--clients", str(count)],
+                [*words, "--one", name],
                 stdout=subprocess.PIPE,
                 text=True,
                 check=True,

@@ -12,6 +12,9 @@ from flwr.serverapp import Grid
 LOG = logging.getLogger("fedelta.host")
 PULLERS = 16
 """Replies that are pulled at a time."""
+AHEAD = 2
+"""Replies that are there and not looked at yet; whoever pulls more waits meanwhile, so
+that memory does not follow the number of clients."""
 
 
 class Pulling:
@@ -27,7 +30,7 @@ class Pulling:
         self._pause = pause
         self._begun: dict[str, float] = {}
         self._waiting: queue.SimpleQueue[str] = queue.SimpleQueue()
-        self._found: queue.SimpleQueue[tuple[str, Message]] = queue.SimpleQueue()
+        self._found: queue.Queue[tuple[str, Message]] = queue.Queue(AHEAD)
         self._stopped = threading.Event()
         self._threads = 0
 
@@ -78,6 +81,14 @@ class Pulling:
             del self._begun[name]
         for reply in replies:
             if reply.metadata.reply_to_message_id == name:
-                self._found.put((name, reply))
+                self._hand(name, reply)
                 return True
         return False
+
+    def _hand(self, name: str, reply: Message) -> None:
+        while not self._stopped.is_set():
+            try:
+                self._found.put((name, reply), timeout=self._pause)
+            except queue.Full:
+                continue
+            return
