@@ -126,7 +126,7 @@ def turns(config: Config, clients: Sequence[str], number: int) -> list[Turn]:
         ...     Client("a", seconds=1), Client("b", seconds=2), Client("c", seconds=5)))
         >>> [[(one.client, one.since) for one in turns(pace, "abc", n)]
         ...  for n in (1, 2, 3)]
-        [[('a', 1), ('b', 1)], [('a', 2), ('b', 2)], [('c', 1), ('a', 3)]]
+        [[('a', 1), ('b', 1)], [('a', 2), ('b', 2)], [('a', 3), ('c', 1)]]
     """
     takes = durations(config, clients)
     ends = dict(takes)
