@@ -1,4 +1,4 @@
-"""A federation of real processes in bad weather: a host, a region, three institutions.
+"""A federation of real processes in bad weather: three levels, three institutions.
 
 Each has a network namespace of its own. Again and again somebody is killed (SIGKILL) or
 cut off for a while. Rounds want every reply and ask again for what is lost, so the
@@ -28,8 +28,10 @@ from fedelta.server.hosts.folders import HostFolder
 from fedelta.server.hosts.layouts import Ports, create
 from fedelta.server.regions.folders import RegionFolder
 
-WAYS = {"ada": "", "bob": "north", "cleo": "north"}
-MACHINES = ("host", "north", *WAYS)
+WAYS = {"ada": "", "bob": "north", "cleo": "north/harbour"}
+REGIONS = {"north": "", "harbour": "north"}
+"""Each region, and the one above it; empty: the coordinator."""
+MACHINES = ("host", *REGIONS, *WAYS)
 PAUSE = 7.0
 """Seconds between blows."""
 CUT = 6.0
@@ -59,7 +61,7 @@ space = "frozen-a"
 recipe = "ties(0.5)"
 tree = "{tree}"
 [round]
-deadline_seconds = 45
+deadline_seconds = 60
 quorum = 3
 retries = 50
 [eval]
@@ -74,14 +76,14 @@ class Storm:
     Attributes:
         stage: the processes.
         host: the coordinator's folder.
-        region: the region's.
+        regions: the regions'.
         members: the institutions'.
         blows: what was done, how often.
     """
 
     stage: Stage
     host: HostFolder
-    region: RegionFolder
+    regions: dict[str, RegionFolder]
     members: dict[str, JoinFolder]
     blows: Counter[str] = field(default_factory=Counter)
 
@@ -93,7 +95,8 @@ class Storm:
     def services(self) -> dict[str, int]:
         """What runs, by name: its process id."""
         found: dict[str, int] = {}
-        folders = {"host": self.host.state, "region": self.region.host.state}
+        folders = {"host": self.host.state}
+        folders |= {name: one.host.state for name, one in self.regions.items()}
         for place, state in folders.items():
             for name, one in state_of(state / UP)["services"].items():
                 found[f"{place}: {name}"] = int(one["pid"])
@@ -103,8 +106,9 @@ class Storm:
             found[f"{name}: client"] = process(
                 "fedelta.client.joins.tasks", member.root
             )
-        found["region: relay"] = process("fedelta.client.relay", self.region.above.root)
-        found["region: server app"] = holder(self.region.host.runs / "storm")
+        for name, one in self.regions.items():
+            found[f"{name}: relay"] = process("fedelta.client.relay", one.above.root)
+            found[f"{name}: server app"] = holder(one.host.runs / "storm")
         found["host: server app"] = holder(self.out)
         return {name: pid for name, pid in found.items() if pid}
 
@@ -128,14 +132,17 @@ def prepare(stage: Stage, rounds: int) -> Storm:
 
     root, address = stage.root, stage.network.addresses
     host = create(root / "host", "storm", [address["host"]], Ports())
-    region = RegionFolder.create(root / "north", "north", [address["north"]], Ports())
-    answer = admissions.admit(host, region.above.public, "north")
-    institutions.accept(region.above, answer)
+    hosts, regions = {"": host}, {}
+    for name, parent in REGIONS.items():
+        region = RegionFolder.create(root / name, name, [address[name]], Ports())
+        answer = admissions.admit(hosts[parent], region.above.public, name)
+        institutions.accept(region.above, answer)
+        regions[name], hosts[name] = region, region.host
     members = {}
     for at, (name, way) in enumerate(WAYS.items()):
         data = tiny.data(root, 48, 4, f"{name}.jsonl", at)
         member = institutions.create(root / name, name, str(data))
-        above = region.host if way else host
+        above = hosts[way.rpartition("/")[2]]
         institutions.accept(member, admissions.admit(above, member.public, name))
         members[name] = member
     test = json.dumps(str(tiny.data(root, 24, 4, "test.jsonl", 9)))
@@ -152,16 +159,19 @@ def prepare(stage: Stage, rounds: int) -> Storm:
             own = json.dumps(str(root / f"{name}.jsonl"))
             text += f"data = {own}\n" if file == "alike.toml" else ""
         (root / file).write_text(text)
-    return Storm(stage, host, region, members)
+    return Storm(stage, host, regions, members)
 
 
 def starts(storm: Storm) -> dict[str, tuple[str, Sequence[str]]]:
     """The commands of operators: on which machine, and the words."""
-    host, region = storm.host.root, storm.region.host.root
+    host = storm.host.root
     config = str(storm.stage.root / "run.toml")
     return {
         "host": ("host", ("host", "up", str(host))),
-        "north": ("north", ("region", "up", str(region))),
+        **{
+            name: (name, ("region", "up", str(one.host.root)))
+            for name, one in storm.regions.items()
+        },
         **{
             name: (name, ("join", "up", str(one.root)))
             for name, one in storm.members.items()

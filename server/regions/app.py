@@ -12,11 +12,13 @@ from pathlib import Path
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
+from ...client import logs
 from ...client.spools import Question, Spool
 from ...protocols.bundles import Ask
 from ...protocols.errors import ConfigError, FedeltaError, PayloadError
 from ...protocols.settings import Config
 from .. import environments, files
+from ..chronicles import Chronicle
 from ..hosts import controls
 from ..hosts.grids import HostGrid
 from ..journal import Journal
@@ -42,10 +44,11 @@ def main(grid: Grid, context: Context) -> None:
     config = config_from_json(text)
     folder = RegionFolder.open(Path.cwd())
     environments.prepare()
+    logs.begin(also=("flwr",))
     journal = Journal(folder.host.root / config.run.out, config.journal.keep)
     journal.hold()
     path = journal.folder / "record.jsonl"
-    record = Record(path, keep=sys.maxsize)
+    record = Record(path, keep=sys.maxsize, listeners=[Chronicle()])
     try:
         files.write(journal.folder / "config.json", config_json(config).encode())
         hosted = HostGrid(grid, controls.register(folder.host))

@@ -249,7 +249,8 @@ class Edge:
             if region not in self._nodes:
                 found.errors |= {one.client: f"no region {region}" for one in asked}
                 continue
-            made[region] = bundle(ask, asked, self._nodes[region])
+            below = replace(ask, seconds=ask.seconds * PATIENCE)
+            made[region] = bundle(below, asked, self._nodes[region])
         return made
 
     def _message(self, ask: Ask, one: Asked) -> Message:

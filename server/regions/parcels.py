@@ -67,8 +67,7 @@ def bundle(ask: Ask, asked: Iterable[Asked], node: int) -> Message:
     plans = [RoundPlan.from_json(one.plan) for one in some if one.plan]
     wanted = {name for plan in plans for name in plan.travelling}
     blobs = {name: ask.blobs[name] for name in sorted(wanted)}
-    seconds = ask.seconds * PATIENCE
-    part = replace(ask, asked=some, blobs=blobs, seconds=seconds)
+    part = replace(ask, asked=some, blobs=blobs)
     content = reply_content(part.data(), {})
     return Message(content, node, REGION, group_id=str(ask.round))
 
