@@ -13,8 +13,9 @@ import numpy as np
 from ...aggregators import branches, kernels
 from ...aggregators.base import Key, Member, Recipe
 from ...aggregators.branches import Branch
+from ...aggregators.replies import Arrival, Merged
 from ...aggregators.scales import FRACTION, Numbers, Survey, agreed, exponents
-from ...aggregators.spaces import Arrival, Merged, of_tensors
+from ...aggregators.spaces import of_tensors
 from ...protocols import digests
 from ...protocols.bundles import Answer
 from ...protocols.errors import PayloadError, QuorumError
