@@ -19,7 +19,7 @@ from ...protocols.messages import read_plan
 from .. import app as inner
 from .. import logs, sessions
 from ..failures import error_reply
-from . import policies
+from . import peers, policies
 from .folders import JoinFolder
 
 app = ClientApp()
@@ -51,6 +51,8 @@ def _answered(message: Message, context: Context) -> Message:
 app.train()(guarded)
 app.evaluate()(guarded)
 app.query()(guarded)
+app.train("masks")(guarded)
+app.query("masks")(guarded)
 
 
 def _place(message: Message) -> dict[str, Any]:
@@ -71,8 +73,12 @@ def _ours(folder: JoinFolder, context: Context) -> Context:
     policies.check(folder.policy, asked)
     name = folder.invitation.name
     mine = policies.own(folder.policy, asked, name)
+    node = {"client": name, "state": str(folder.state / "runs")}
+    if asked.privacy.secure_aggregation:
+        peers.check(folder, asked)
+        node |= {"signing": str(folder.signing), "roster": str(peers.written(folder))}
     return replace(
         context,
         run_config={"config": json.dumps(asdict(mine), sort_keys=True)},
-        node_config={"client": name, "state": str(folder.state / "runs")},
+        node_config=dict(node),
     )

@@ -73,6 +73,27 @@ def check(root: Root) -> None:
 
 
 @app.command()
+def peers(
+    root: Root,
+    *,
+    pin: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=FILE", help="Their public line; may be repeated."),
+    ] = None,
+) -> None:
+    """Print your signing key for masked rounds, or pin those of the others."""
+    from . import peers as known
+
+    folder = _folder(root)
+    for text in pin or ():
+        name, _, file = text.partition("=")
+        known.pin(folder, name, Path(file))
+        typer.echo(f"{name} is pinned in {folder.peers}: compare it by telephone")
+    if not pin:
+        typer.echo(known.line(folder))
+
+
+@app.command()
 def status(
     root: Root,
     *,

@@ -92,6 +92,16 @@ class JoinFolder:
         return self.root / "node.pub"
 
     @property
+    def signing(self) -> Path:
+        """The private key that signs adverts of masked rounds."""
+        return self.root / "signing.key"
+
+    @property
+    def peers(self) -> Path:
+        """The other institutions' signing keys, as pinned here."""
+        return self.root / "peers.json"
+
+    @property
     def authority(self) -> Path:
         """The federation's CA certificate."""
         return self.root / "ca.pem"
