@@ -5,71 +5,40 @@ factors; the others form the products by blocks of rows. What comes back is brou
 down to a rank, and what was cut off is handed to the next round. ``residual``: the
 same, but nothing is brought down: what comes back is the merged matrix. ``frozen-a``:
 all have the same A, which nobody trains, and B is merged, exactly. ``factors``: A and B
-are merged apart, as most systems do. ``full``: there are no pairs.
+are merged apart, as most systems do. ``share-a``, ``core``, ``full``: there are no
+pairs; every tensor is merged by itself.
 """
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ..protocols.errors import ConfigError, PayloadError, QuorumError
+from ..protocols.errors import ConfigError, QuorumError
 from ..protocols.vectors import Contribution, Floats, Pair
 from . import factors, mixtures
 from .base import FORMED, Key, Member, Recipe
 from .factors import Reduced
-from .furthers import is_further
 from .products import Products, stacks, tensor
 from .recipes import SPACES
 from .regions import Work
+from .replies import Arrival, Merged, paired_shapes, whole
 from .tallies import Stack
 
+__all__ = [
+    "Arrival",
+    "Carry",
+    "Merged",
+    "brought_down",
+    "merge_round",
+    "of_tensors",
+    "paired_shapes",
+    "whole",
+]
+
 Carry = Mapping[str, npt.NDArray[Any]]
-
-
-@dataclass(frozen=True, slots=True)
-class Arrival:
-    """One accepted reply.
-
-    Attributes:
-        name: the client's.
-        contribution: what it sent.
-        share: what it counts for, above 0 (its examples, or 1); recipes that add
-            count everybody once.
-        region: which branch of the tree it belongs to.
-        pairs: which of its tensors are low-rank pairs.
-        start: by name, what a factor's change is counted from (A at the round's
-            beginning); B starts at 0.
-    """
-
-    name: str
-    contribution: Contribution
-    share: int = 1
-    region: str = ""
-    pairs: tuple[Pair, ...] = ()
-    start: Mapping[str, Floats] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Merged:
-    """What a round's merge comes to.
-
-    Attributes:
-        update: for a pair of weight "m.weight" the tensors "m.lora_B.weight" [out, R]
-            and "m.lora_A.weight" [R, in] with change ``B A``; other tensors' changes
-            by their own names. In "residual" all are dense, "m.weight" too; in
-            "frozen-a" only B is there, A being what everybody has.
-        carry: what was cut off, to be handed to the next round's merge.
-        report: numbers for the round's record: "rank", "truncation" (relative
-            Frobenius error of all products), "truncation_max" (of the worst one).
-    """
-
-    update: dict[str, Floats]
-    carry: dict[str, npt.NDArray[Any]]
-    report: dict[str, float]
 
 
 def merge_round(  # noqa: PLR0913
@@ -86,7 +55,7 @@ def merge_round(  # noqa: PLR0913
 
     Args:
         recipe: its transforms are applied here, in the space of the merge.
-        space: "product", "residual", "frozen-a", "factors" or "full".
+        space: one of `fedelta.aggregators.base.SPACES`.
         arrivals: the accepted replies.
         key: the run and round.
         rank_down: rank R of the update's pairs (at most the matrix's); 0: four times
@@ -284,28 +253,9 @@ def _member(work: Work, one: Arrival, view: Contribution) -> Member:
     return Member(one.name, view, share, one.region)
 
 
-def whole(one: Arrival) -> list[str]:
-    """The changed tensors that are no pair's."""
-    paired = {name for pair in one.pairs for name in (pair.a, pair.b)}
-    names = one.contribution.layout.names
-    return [name for name in names if name not in paired and not is_further(name)]
-
-
 def _ranks(ordered: Sequence[Arrival]) -> list[int]:
     return [
         one.contribution.layout.shapes[one.contribution.layout.place(pair.a)][0]
         for one in ordered
         for pair in one.pairs
     ]
-
-
-def paired_shapes(held: Mapping[str, Mapping[str, Any]]) -> dict[str, tuple[int, int]]:
-    """[out, in] of every weight that any reply changes."""
-    shapes: dict[str, tuple[int, int]] = {}
-    for name, given in held.items():
-        for weight, one in given.items():
-            shape = (len(one.b), one.a.shape[1])
-            if shapes.setdefault(weight, shape) != shape:
-                reason = f"{name} changes {shape}, others {shapes[weight]}"
-                raise PayloadError(reason, tensor=weight)
-    return shapes
