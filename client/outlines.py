@@ -78,8 +78,13 @@ class Outline:
 
     def trained(self, config: Config) -> int:
         """How many numbers a client trains."""
+        space, rank = config.lora.space, config.lora.rank
         pairs = sum(wide + deep for wide, deep in self.targets.values())
-        return Layout.of(self.dense).size + config.lora.rank * pairs
+        if space == layouts.FROZEN:
+            pairs = sum(wide for wide, _ in self.targets.values())
+        elif space == layouts.CORE:
+            pairs = rank * len(self.targets)
+        return Layout.of(self.dense).size + rank * pairs
 
     def reply(self, config: Config) -> Layout:
         """The tensors of a reply."""
@@ -88,7 +93,8 @@ class Outline:
     def update(self) -> Layout:
         """The tensors of a merged update."""
         lora, highest = self.config.lora, self.config.highest_rank
-        return layouts.update(self.targets, self.dense, lora, highest)
+        more = layouts.controls(self.targets, self.dense, self.config)
+        return layouts.update(self.targets, self.dense, lora, highest, more)
 
     def training(self, rows: int, tokens: int) -> Step:
         """Forward and back over rows of so many tokens, with adapters."""
