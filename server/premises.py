@@ -96,6 +96,12 @@ def _core(config: Config) -> Iterator[str]:
             'lora.space = "core" has one B and one A for the whole run: set '
             'lora.init = "run"'
         )
+    if cored and config.privacy.mode == "record":
+        yield (
+            'lora.space = "core" is trained between layers, where no gradients of '
+            'single records are taken (privacy.mode = "record"): take '
+            f'lora.space = "{FROZEN}"'
+        )
 
 
 def _adds(config: Config) -> bool:

@@ -14,7 +14,7 @@ from fedelta.client.evaluation import evaluate
 from fedelta.client.layouts import CORE_NAME, SHARED_NAME
 from fedelta.protocols.errors import ConfigError
 from fedelta.protocols.settings import Config
-from fedelta.server import checks
+from fedelta.server import checks, premises
 from fedelta.server.replays import replay
 from tests import tiny
 from tests.client import rounds
@@ -121,6 +121,21 @@ def test_what_one_model_would_take_is_refused(
 ) -> None:
     with pytest.raises(ConfigError, match=said):
         config(tmp_path, "share-a", **tables)
+
+
+@pytest.mark.parametrize(
+    ("said", "tables"),
+    [
+        ("one B and one A", {"lora": {"init": "round"}}),
+        ("single records", {"privacy": {"mode": "record"}}),
+    ],
+)
+def test_what_a_core_is_not_is_refused(tmp_path: Path, said: str, tables: Any) -> None:
+    made = tiny.lm_config(tmp_path, lora={"space": "core"})
+    for table, keys in tables.items():
+        made = replace(made, **{table: replace(getattr(made, table), **keys)})
+    with pytest.raises(ConfigError, match=said):
+        premises.check(made)
 
 
 def test_personal_runs_are_not_replayed(tmp_path: Path) -> None:
