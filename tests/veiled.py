@@ -64,6 +64,7 @@ class Cohort:
         self.clients: dict[str, Masker] = {}
         self.server = Unmasking(self.terms, self.pins)
         self.left: set[str] = set()
+        self.counted: list[str] = []
 
     def there(self, phase: str, names: Sequence[str]) -> list[str]:
         """Who is still there in a phase."""
@@ -117,8 +118,8 @@ class Cohort:
         """[n] the merge that comes of everybody's values."""
         state, size = State.of(self.terms), next(iter(values.values())).size
         self.begin()
-        there = np.ones(size, np.bool_)
-        opened = np.ones((len(state.counts.fields), size), np.bool_)
+        there: Any = np.ones(size, np.bool_)
+        opened: Any = np.ones((len(state.counts.fields), size), np.bool_)
         if self.terms.passes > 1:
             standing = {n: state.standing(v) for n, v in values.items()}
             members = self._read(0, state.counts, standing, size)

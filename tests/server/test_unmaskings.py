@@ -232,7 +232,7 @@ def test_garbage_in_a_sum_is_found() -> None:
         given[bad] = given[bad] + np.uint64(1 << 63)
         return Cohort.sum(cohort, number, given)
 
-    cohort.sum = words  # type: ignore[method-assign]
+    cohort.sum = words  # type: ignore[assignment,method-assign]
     abort(Abort.LANE_RANGE, lambda: cohort.merged({n: found[n] for n in FIVE}))
 
 
