@@ -8,6 +8,7 @@ Needs root (network namespaces), nginx and iproute2.
 
 import json
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -106,6 +107,7 @@ def main() -> int:
     if lacks := lacking():
         print(lacks, file=sys.stderr)
         return 2
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # and so end what runs
     with ExitStack() as stack:
         root = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="devices-")))
         stage = Stage(root, stack.enter_context(Network(("host", *NAMES))))

@@ -260,6 +260,7 @@ def main() -> int:
     if lacks := lacking():
         print(lacks, file=sys.stderr)
         return 2
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # and so end what runs
     with ExitStack() as stack:
         temporary = stack.enter_context(
             tempfile.TemporaryDirectory(prefix="federation-")

@@ -1,5 +1,6 @@
 """Machines of a small network on this one: namespaces on a bridge of their own."""
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -9,6 +10,8 @@ from typing import Self
 
 SUBNET = "10.77.0"
 PREFIX = "fedelta"
+LOCK = Path("/run/fedelta-networks.lock")
+"""Held while a network is there: all have the same names and addresses."""
 
 
 def ip(*words: str, check: bool = True) -> None:
@@ -42,7 +45,9 @@ class Network:
         self.addresses = {name: f"{SUBNET}.{at}" for at, name in enumerate(names, 1)}
 
     def __enter__(self) -> Self:
-        """Make it; what an earlier one left is taken away first."""
+        """Make it, one at a time; what an earlier one left is taken away first."""
+        self._lock = os.open(LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
         self._remove()
         switch = f"{PREFIX}-switch"
         ip("netns", "add", switch)
@@ -69,6 +74,7 @@ class Network:
     ) -> None:
         """Take it away."""
         self._remove()
+        os.close(self._lock)
 
     def space(self, name: str) -> str:
         """A machine's namespace."""

@@ -18,7 +18,10 @@ def holder(folder: Path) -> int:
 
 
 def memory(pid: int) -> dict[str, int]:
-    """A process's memory in bytes: "resident" now, and at its "peak"; {}: it is gone.
+    """A process's memory in bytes; {}: it is gone.
+
+    "resident" now, and at its "peak"; "own": of what is resident, what the kernel could
+    not drop and read again from files.
 
     Example:
         >>> import os
@@ -31,7 +34,7 @@ def memory(pid: int) -> dict[str, int]:
     except OSError:
         return {}
     found = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
-    names = {"resident": "VmRSS", "peak": "VmHWM"}
+    names = {"resident": "VmRSS", "peak": "VmHWM", "own": "RssAnon"}
     return {
         name: int(found[key].split()[0]) << 10
         for name, key in names.items()

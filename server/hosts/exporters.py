@@ -113,8 +113,8 @@ class Exporter:
         held = memory(pid) if pid else {}
         found["run_up"][name,] = float(pid > 0)
         found["run_finished"][name,] = float((run.path / "summary.json").exists())
-        for what, value in held.items():
-            found[f"run_{what}_bytes"][name,] = value
+        for what in held.keys() & {"resident", "peak"}:
+            found[f"run_{what}_bytes"][name,] = held[what]
         found["rounds_planned"][name,] = meter.planned
         found["rounds"][name,] = meter.rounds
         found["dense_bytes"][name,] = meter.bytes["dense"]
