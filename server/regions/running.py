@@ -104,9 +104,10 @@ class Starting:
             return
         config = config_from_json(spool.config)
         out = self._folder.host.root / config.run.out
-        if holder(out):
-            return
         name = str(out)
+        if holder(out):
+            self._since.pop(name, None)  # it works; if it dies, start it at once
+            return
         if time.monotonic() - self._since.get(name, -PATIENCE) < PATIENCE:
             return
         self._since[name] = time.monotonic()
