@@ -123,17 +123,17 @@ def cells() -> Iterator[Cell]:
     yield replace(FROZEN, rank=2, rate=6e-3)
     yield from (replace(cell, seed=seed) for cell in FEW[:2] for seed in range(3))
     yield replace(DENSE, rate=8e-3)
-    for recipe in RECIPES:
-        yield Cell(PRESET, recipe=recipe)
-        yield Cell(PRESET, "int4", 4, recipe=recipe)
-    yield from (replace(DENSE, rate=8e-3, seed=seed) for seed in (1, 2))
+    yield Cell(PRESET, recipe=RECIPES[0])
     pairs = [(up, one) for up in UPS[:3] for one in ("adamw", "sgd")]
     yield from (Cell("fp32", optimizer=one) for one in ("adamw", "sgd"))
     yield from (Cell(up, optimizer=one) for up, one in pairs)
+    yield from (Cell(PRESET, "int4", 4, recipe=recipe) for recipe in RECIPES)
     yield from (Cell(up, feedback=False, optimizer=one) for up, one in pairs)
+    yield Cell(PRESET, feedback=False)
+    yield from (replace(DENSE, rate=8e-3, seed=seed) for seed in (1, 2))
     yield from (Cell(up) for up in UPS[3:])
     yield from (replace(FEW[2], seed=seed) for seed in range(3))
-    yield Cell(PRESET, feedback=False)
+    yield from (Cell(PRESET, recipe=recipe) for recipe in RECIPES)
     yield from (Cell(up, optimizer="sgd") for up in UPS[3:])
     yield from (Cell(PRESET, down, rank) for down, rank in DOWNS[5:])
 
