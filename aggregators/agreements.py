@@ -9,7 +9,7 @@ from ..protocols.errors import ConfigError
 from ..protocols.settings import Config
 from ..protocols.terms import Terms
 from . import supports
-from .fields import fraction, sides
+from .fields import State, fraction, sides
 from .recipes import properties
 from .recipes import recipe as read
 from .scales import PACKED
@@ -165,8 +165,13 @@ def choice(config: Config) -> Choice:
     return supports.choice(config.merge.recipe, config.privacy.support)
 
 
-def told(config: Config, clients: int) -> dict[str, object]:
+def told(config: Config, clients: int, elements: int = 0) -> dict[str, object]:
     """What a plan says of a masked run: its numbers, and the leak of each choice.
+
+    Args:
+        config: the run's.
+        clients: how many a round asks.
+        elements: of a contribution; 0: not known.
 
     Returns:
         Numbers and texts by name; "leaks" by choice the expected share of elements
@@ -196,5 +201,15 @@ def told(config: Config, clients: int) -> dict[str, object]:
         "density": made.density,
         "fraction": terms.fraction,
         "bound": math.ldexp(1.0, terms.exponent),
+        "bytes": _bytes(terms, elements, made),
         "leaks": leaks,
     }
+
+
+def _bytes(terms: Terms, elements: int, made: Choice) -> int:
+    """The most bytes of masked words that a client sends in a round."""
+    state, kept = State.of(terms), made.kind in ("keyed", "public")
+    count = math.ceil(elements * made.density) if kept else elements
+    words = state.values.words(count)
+    words += state.counts.words(count) if terms.passes > 1 else 0
+    return words * terms.lane // 8

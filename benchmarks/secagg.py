@@ -195,6 +195,11 @@ def flowers(given: list[Any], threshold: int) -> Row:
     return "Flower's SecAgg+ (mean)", clock.cpu, up, down
 
 
+def best(call: Callable[..., Row], *given: Any) -> Row:
+    """The least CPU of three."""
+    return min((call(*given) for _ in range(3)), key=lambda row: row[1])
+
+
 def main() -> None:
     """Print the table."""
     asked = argparse.ArgumentParser(description=__doc__)
@@ -205,11 +210,11 @@ def main() -> None:
     ours("warm", "ties(0.2)", 64, 8.0, [one[:64] for one in given])
     threshold = (told.clients + 1) // 2 + 1
     rows = [
-        ours("mean, 64-bit lanes", "fedavg", 64, 8.0, given),
-        ours("mean, 32-bit lanes", "fedavg", 32, 0.125, given),
-        ours("TIES, 64-bit lanes, counts first", "ties(1.0)", 64, 8.0, given),
-        ours("TIES, 32-bit lanes, counts first", "ties(1.0)", 32, 0.125, given),
-        flowers(given, threshold),
+        best(ours, "mean, 64-bit lanes", "fedavg", 64, 8.0, given),
+        best(ours, "mean, 32-bit lanes", "fedavg", 32, 0.125, given),
+        best(ours, "TIES, 64-bit lanes, counts first", "ties(1.0)", 64, 8.0, given),
+        best(ours, "TIES, 32-bit lanes, counts first", "ties(1.0)", 32, 0.125, given),
+        best(flowers, given, threshold),
     ]
     print(f"{told.elements} elements, {told.clients} clients, one client's part\n")
     print("| | CPU s | MB up | bytes an element up | MB down |")

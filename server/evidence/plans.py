@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
+from ...aggregators import agreements
 from ...client.accountants import Event, epsilon
 from ...client.data import Task, load
 from ...client.outlines import Outline, outline
@@ -89,7 +90,9 @@ class Planner:
                 "update": shape.update().size,
             },
             "privacy": privacy(chosen),
-            "secure": secure(chosen),
+            "secure": secure(
+                chosen, len(replies), max(one.size for one in replies.values())
+            ),
             "assumed": {
                 "line_up": chosen.plan.line_up,
                 "line_down": chosen.plan.line_down,
@@ -177,7 +180,10 @@ def privacy(config: Config) -> dict[str, Any] | None:
     return told
 
 
-def secure(config: Config) -> dict[str, Any] | None:
-    """What secure aggregation would open; None where a run has none."""
-    table = getattr(config, "secure", None)
-    return None if table is None else {"opens": "the sum alone"}
+def secure(config: Config, clients: int, elements: int) -> dict[str, Any] | None:
+    """What a masked round opens, and what each choice would; None without masks."""
+    if not config.privacy.secure_aggregation:
+        return None
+    asked = config.round.clients or clients
+    said = agreements.told(config, asked, elements)
+    return said | {"opens": f"sums of at least {said['threshold']} clients"}

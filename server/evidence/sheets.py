@@ -7,6 +7,7 @@ from typing import Any
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from ...protocols.terms import LEAST
 from .. import files
 from ..tables import duration, size, told
 from .limits import Limit, Way
@@ -33,8 +34,20 @@ def goals(found: Mapping[str, Any]) -> Table:
     if private:
         table.add_row("privacy", private["mode"], _spent(private))
     if found["secure"]:
-        table.add_row("secure sum", "", f"opens {found['secure']['opens']}")
+        _masked(table, found["secure"])
     return table
+
+
+def _masked(table: Table, said: Mapping[str, Any]) -> None:
+    """What a masked round opens, what a client sends, and the leak of each choice."""
+    table.add_row(
+        "masked sum", f"{said['threshold']} of {said['clients']}", said["opens"]
+    )
+    table.add_row("", size(said["bytes"]), "masked words of a client a round, at most")
+    few = max(said["release"], LEAST)
+    for choice, share in said["leaks"].items():
+        text = f"of elements opened from fewer than {few}, by chance: {choice}"
+        table.add_row("", f"{share:.1%}", text)
 
 
 def _spent(private: Mapping[str, Any]) -> str:
