@@ -37,11 +37,20 @@ def killed(folder: Path, seed: int, kills: int) -> dict[str, Any]:
     return found
 
 
-def compare(tmp_path: Path, seed: int, kills: int) -> int:
+SCAFFOLD: dict[str, Any] = {
+    "train": {"scaffold": True, "optimizer": "sgd", "learning_rate": 0.1},
+    "lora": {"space": "core", "rank": 4},
+    "wire": {"up": "fp16"},
+}
+"""Clients keep control variates, which must be those of the rounds that counted."""
+
+
+def compare(tmp_path: Path, seed: int, kills: int, **more: Any) -> int:
     tables: dict[str, Any] = {
         "run": {"rounds": 4},
         "merge": {"server_optimizer": "momentum(0.5)"},
         "eval": {"local": False},
+        **more,
     }
     plain = tiny.config(tmp_path / "plain", **tables)
     wanted = simulate(plain, workers=0)
@@ -67,6 +76,10 @@ def compare(tmp_path: Path, seed: int, kills: int) -> int:
 
 def test_three_kills(tmp_path: Path) -> None:
     assert compare(tmp_path, 1, 3) >= 1
+
+
+def test_kills_leave_control_variates_in_step(tmp_path: Path) -> None:
+    assert compare(tmp_path, 4, 3, **SCAFFOLD) >= 1
 
 
 @pytest.mark.slow
