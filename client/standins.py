@@ -44,13 +44,16 @@ def standin(config: Config, labels: Sequence[str]) -> Trunk:
             input=json.dumps(asked),
             text=True,
             check=False,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
         )
         if (folder / _WRONG).exists():
             raise ConfigError((folder / _WRONG).read_text("utf-8"))
         if done.returncode:
+            said = done.stderr.strip().splitlines() or [f"status {done.returncode}"]
             raise ConfigError(
-                f"model.id = {config.model.id!r} cannot be read: the process that was "
-                f"to read it ended with {done.returncode}; what it said is above"
+                f"model.id = {config.model.id!r}: the process that was to read it "
+                f"ended with {said[-1]}"
             )
         return read(folder, config)
 

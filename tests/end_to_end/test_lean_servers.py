@@ -132,3 +132,11 @@ def test_large_weights_go_back_too(monkeypatch: pytest.MonkeyPatch) -> None:
     assert held.weights()["w"][3] == 4
     held.reset()
     assert held.weights()["w"][3] == 3
+
+
+def test_a_process_that_dies_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    with pytest.raises(ConfigError, match="ended with status 1"):
+        standins.standin(tiny.config(tmp_path), ["a", "b"])
