@@ -224,8 +224,7 @@ def _introduce(session: Session, tape: Recording) -> None:
         base=tape.manifests[0]["base"],
         environment=environments.describe(),
     )
-    first = tape.manifests[0]["metrics"].get("0")
-    if first:
+    if first := tape.manifests[0]["metrics"].get("0"):
         session.metrics[0] = dict(first)
         session.record.add("evaluation", round=0, metrics=first)
 
@@ -239,8 +238,7 @@ def _round(player: Player, session: Session, number: int) -> None:
     arrivals = Arrivals(
         number, asked, _rules(session, tape, number, asked), tape.journal, record
     )
-    before = record.seconds
-    made = release(session, arrivals)
+    before, made = record.seconds, release(session, arrivals)
     merged = record.seconds
     session.model.add(made.update)
     session.metrics[number] = found = evaluation.judged(session)
