@@ -12,9 +12,11 @@ from flwr.serverapp import Grid
 LOG = logging.getLogger("fedelta.host")
 PULLERS = 16
 """Replies that are pulled at a time."""
-AHEAD = 2
-"""Replies that are there and not looked at yet; whoever pulls more waits meanwhile, so
-that memory does not follow the number of clients."""
+ROOM, AHEAD = 4, 2
+"""Replies that are coming, and that are there and not looked at yet: whoever would pull
+more waits meanwhile, so that memory does not follow the number of clients."""
+STALLS = 2.0
+"""Seconds after which a reply that is coming keeps nobody waiting."""
 
 
 class Pulling:
@@ -31,6 +33,7 @@ class Pulling:
         self._begun: dict[str, float] = {}
         self._waiting: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._found: queue.Queue[tuple[str, Message]] = queue.Queue(AHEAD)
+        self._room = threading.Semaphore(ROOM)
         self._stopped = threading.Event()
         self._threads = 0
 
@@ -66,9 +69,22 @@ class Pulling:
                 name = self._waiting.get(timeout=self._pause)
             except queue.Empty:
                 continue
-            if not self._take(name):
+            entered = self._enter()
+            try:
+                taken = self._take(name)
+            finally:
+                if entered:
+                    self._room.release()
+            if not taken:
                 self._stopped.wait(self._pause)
                 self._waiting.put(name)
+
+    def _enter(self) -> bool:
+        """Wait for room, which those that stall take from nobody; whether it was taken."""
+        while not self._room.acquire(timeout=self._pause):
+            if self._stopped.is_set() or self.stalled(STALLS):
+                return False
+        return True
 
     def _take(self, name: str) -> bool:
         self._begun[name] = time.monotonic()
