@@ -22,6 +22,7 @@ class Folds:
         self._shares = np.array(work.shares, np.int64)
         self._room = runs.room(len(self._leaves), HALVES)
         self._rule = _rule(work)
+        self._agreed = np.array(work.numbers.exponents, np.int64)
         self._spans, self._chunks = work.layout.spans, work.layout.chunks
 
     def window(self, span: Span) -> range:
@@ -57,7 +58,9 @@ class Folds:
             )
             cuts[k], ties[k] = one.cut(start)
         run = runs.Run(kinds, places, self._gains, cuts, ties, self._shares)
-        found = int(runs.fill(run, self._rule, start.start, self._room, out))
+        last = start.index + -(-out.size // runs.SPAN)
+        agreed = self._agreed[start.index : last]
+        found = int(runs.fill(run, self._rule, start.start, agreed, self._room, out))
         if found >= runs.BAD:
             raise self._work.refused(found - runs.BAD, start.tensor)
 

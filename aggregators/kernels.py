@@ -145,6 +145,30 @@ def read_packed(up: Any, down: Any, elect: Any, unit: Any, out: Any) -> None:
 
 
 @compiled
+def read_pairs(pairs: Any, height: Any, elect: Any, unit: Any, out: Any) -> None:
+    """The same from pairs of words [2 n], what pushes up before what pushes down.
+
+    Args:
+        pairs: int32 or int64, without a sign: weights from a bit on, magnitudes below.
+        height: that bit.
+        elect: 0: by mass; 2: by weight.
+        unit: what a step is worth.
+        out: where to.
+    """
+    low = (np.int64(1) << height) - 1
+    most = (np.int64(1) << (8 * pairs.itemsize - height)) - 1
+    for i in range(out.size):
+        up, down = np.int64(pairs[2 * i]), np.int64(pairs[2 * i + 1])
+        rise, fall = up & low, down & low
+        above, below = (up >> height) & most, (down >> height) & most
+        ahead = above - below if elect else rise - fall
+        total = rise if ahead > 0 else -fall
+        weight = above if ahead > 0 else below
+        value = np.float64(total) * unit / np.float64(weight if weight > 0 else 1)
+        out[i] = np.float32(value if ahead != 0 else 0.0)
+
+
+@compiled
 def read_wide(planes: Any, elect: Any, unit: Any, out: Any) -> None:
     """The same from four planes [n]: magnitudes up and down, weights up and down."""
     up, down, above, below = planes
@@ -198,3 +222,29 @@ def above(values: Any, threshold: Any, out: Any) -> None:
     for i in range(values.size):
         keep = (bits[i] & np.uint32(0x7FFFFFFF)) >= threshold
         out[i] = values[i] if keep else np.float32(0)
+
+
+@compiled
+def shorten(values: Any, spare: Any, out: Any) -> Any:
+    """Round values [n] to the upper 16 bits of float32, ties to even.
+
+    Args:
+        values: float64 or float32.
+        spare: scratch, float32.
+        out: [n] uint16.
+
+    Returns:
+        The largest magnitude's bits: from 0x7F80 on it is none.
+    """
+    words = spare.view(np.uint32)
+    top = np.uint32(0)
+    for first in range(0, out.size, spare.size):
+        size = min(spare.size, out.size - first)
+        for i in range(size):
+            spare[i] = np.float32(values[first + i])
+        for i in range(size):
+            odd = (words[i] >> np.uint32(16)) & np.uint32(1)
+            short = (words[i] + np.uint32(0x7FFF) + odd) >> np.uint32(16)
+            top = max(top, short & np.uint32(0x7FFF))
+            out[first + i] = short
+    return top

@@ -1,25 +1,24 @@
-"""Payloads of the usual sparse forms: inflated together, folded all at once."""
+"""Payloads of the usual sparse forms: inflated together, merged all at once."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from ..protocols import seeds
-from ..protocols.masks import mask_key
+from ..protocols.masks import mask_keys
 from ..protocols.payloads import Payload
-from ..protocols.positions import GAPS
-from ..protocols.streams import Streams
-from ..protocols.values import EIGHTHS, HALVES
-from ..protocols.vectors import Span
-from . import batches, runs
-from .base import Planes
+from ..protocols.positions import BITS, GAPS
+from ..protocols.vectors import SPAN, Floats, Span
+from . import batches, draws
 from .sources import Work
+from .units import Units, units
 
 WAVE = 8 << 20
 """Bytes that are inflated at once."""
 
-_SLACK = 1 << 10
+Bytes = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +26,7 @@ class Form:
     """How a payload's places and values travel.
 
     Attributes:
-        drawn: halves at places drawn by seed; otherwise bytes at gaps.
+        drawn: halves at places drawn by seed; otherwise bytes at gaps or bits.
         density: of the mask.
     """
 
@@ -38,129 +37,173 @@ class Form:
 def form(payload: Payload) -> Form | None:
     """The form of a payload, where there is a loop for it."""
     wire = payload.wire
+    halves = wire.values == "fp16"
     if wire.places == "gaps" and wire.values == "fp8":
         return Form()
-    if wire.places == "seeded" and wire.values == "fp16":
-        return Form(drawn=True, density=wire.density)
-    return None
+    near = wire.places == "seeded" and seeds.strata(wire.density) <= draws.LONGEST
+    return Form(drawn=True, density=wire.density) if near and halves else None
 
 
 class Piles:
-    """The members of a merge that are such payloads.
+    """A merge whose members are all payloads of one such form, if it is one.
 
     Attributes:
-        any: whether there are some.
+        any: whether it is.
     """
 
     def __init__(self, work: Work) -> None:
         self._work = work
-        self._streams: dict[int, Streams] = {}
-        self._forms: dict[int, Form] = {}
-        for k, one in enumerate(work.leaves if work.reducer.loop else []):
-            if one is None or one.trimmed is not None or one.gain <= 0:
-                continue
-            found = form(one.source) if isinstance(one.source, Payload) else None
-            if isinstance(one.source, Payload) and found is not None:
-                self._streams[k], self._forms[k] = one.source.streams, found
-        self.any = bool(self._streams)
-        planes = work.reducer.planes(work.numbers.total)[0]
-        self._loop = {1: runs.SUM, 2: runs.PACKED}.get(planes, runs.WIDE)
-        self._chunks = work.layout.chunks
-        self._raw = np.zeros(0, np.uint8)
+        self._sources = _sources(work)
+        self._form = form(self._sources[0]) if self._sources else None
+        self._units: Units | None = None
+        if self._form is not None:
+            self._units = units(work, self._sources, coded=not self._form.drawn)
+        self.any = self._units is not None
+        if not self.any:
+            return
+        self._rule = batches.Rule(
+            work.reducer.loop != "sum", 2 if work.reducer.loop == "count" else 0
+        )
+        self._chunks, self._spans = work.layout.chunks, work.layout.spans
+        self._room = batches.Room(
+            np.zeros(0, np.int32),
+            np.zeros(0, np.int64),
+            np.zeros(256, np.int32),
+            np.zeros(256, np.int64),
+        )
+        self._used = np.zeros(len(self._sources), np.int64)
+        self._drawn = draws.scratch()
+        tables = [one.streams.tables for one in self._sources]
+        self._exponents = np.array([one.exponents for one in tables], np.int64)
+        self._gains = np.array([one.gain for one in work.leaves if one], np.float32)
+        self._shares = np.array(work.shares, np.int64)
+        self._keys = self._mask_keys()
         self._loaded: tuple[int, list[int]] = (-1, [])
+        self._raw: Bytes = np.empty(0, np.uint8)
         self._batch: batches.Batch | None = None
-        self._first = 0
-        self._tables = np.zeros((0, 256), np.int64)
-        self._keys = np.zeros(0, np.uint64)
-        self._ready: tuple[int, float] = (-1, 0.0)
 
-    def waves(self, chunk: int) -> list[list[int]]:
+    def covers(self, chunk: int) -> bool:
+        """Whether there is a loop for a chunk as all members have it."""
+        codes = [one.streams.tables.codes for one in self._sources]
+        if not self.any or (self._form is not None and self._form.drawn):
+            return self.any
+        return all(one[chunk] in (GAPS, BITS) for one in codes)
+
+    def fill(self, chunk: int, spans: Sequence[Span], out: Floats) -> None:
+        """Merge consecutive spans of a chunk into out, which is as long as they are."""
+        waves = self._waves(chunk)
+        found = self._units
+        if found is None:
+            return
+        tensors = np.array([span.tensor for span in spans], np.int64)
+        sizes = np.array([span.size for span in spans], np.int64)
+        starts = np.array([span.start for span in spans], np.int64)
+        self._make_room(out.size if len(waves) > 1 else 0, found.short[tensors])
+        for place, wave in enumerate(waves):
+            batch = self._load(chunk, wave)
+            part = batches.Part(
+                spans[0].index - self._chunks[chunk].start,
+                tensors,
+                starts,
+                sizes,
+                len(waves) > 1,
+                place == 0,
+                place == len(waves) - 1,
+            )
+            words = found._replace(shifts=found.shifts[wave])
+            self._merge(batch, words, part, out)
+
+    def _merge(
+        self, batch: batches.Batch, words: Units, part: batches.Part, out: Floats
+    ) -> None:
+        if self._form is None or not self._form.drawn:
+            batches.merge_coded(batch, words, part, self._rule, self._room, out)
+            return
+        draw = (seeds.strata(self._form.density), self._form.density)
+        used = self._used[: batch.shares.size]
+        room = (self._room.long, self._drawn, used)
+        draws.merge_drawn(batch, words, part, self._rule, draw, room, out)
+
+    def _make_room(self, size: int, short: npt.NDArray[np.bool_]) -> None:
+        """Have sums for so many coordinates and the longest span."""
+        least = (size + SPAN) << int(self._rule.pairs)
+        held = self._room
+        if short.any() and held.short.size < least:
+            self._room = held = held._replace(short=np.zeros(least, np.int32))
+        if not short.all() and held.long.size < least:
+            self._room = held._replace(long=np.zeros(least, np.int64))
+
+    def _mask_keys(self) -> npt.NDArray[np.uint64]:
+        """[K, T] what places are drawn under."""
+        if self._form is None or not self._form.drawn:
+            return np.zeros((len(self._sources), 0), np.uint64)
+        rows = [
+            mask_keys(one.header, one.layout, shared=one.wire.shared)
+            for one in self._sources
+        ]
+        return np.array(rows, np.uint64)
+
+    def _waves(self, chunk: int) -> list[list[int]]:
         """Which members to inflate together for a chunk."""
-        waves: list[list[int]] = []
-        room, part, last = 0, self._chunks[chunk], None
-        for k, streams in self._streams.items():
-            if streams.shape.low and streams.tables.codes[chunk] != GAPS:
-                continue
-            ends = streams.ends
-            size = int((ends[:, part.stop] - ends[:, part.start]).sum())
-            if room < size or self._forms[k] != last:
+        waves: list[list[int]] = [[]]
+        room = WAVE
+        for k in range(len(self._sources)):
+            size = self._size(k, chunk)
+            if room < size and waves[-1]:
                 waves.append([])
-                room, last = WAVE, self._forms[k]
+                room = WAVE
             waves[-1].append(k)
             room -= size
         return waves
 
-    def load(self, chunk: int, wave: list[int]) -> None:
+    def _size(self, k: int, chunk: int) -> int:
+        """Bytes of a member's chunk when it is inflated."""
+        ends, part = self._sources[k].streams.ends, self._chunks[chunk]
+        return int((ends[:, part.stop] - ends[:, part.start]).sum())
+
+    def _load(self, chunk: int, wave: list[int]) -> batches.Batch:
         """Inflate some members' chunk."""
-        if (chunk, wave) == self._loaded:
-            return
-        self._loaded, self._ready = (-1, []), (-1, 0.0)
-        part = self._chunks[chunk]
-        codes, gaps = (np.empty((len(wave), len(part) + 1), np.int64) for _ in range(2))
-        at = 0
+        if self._batch is not None and (chunk, wave) == self._loaded:
+            return self._batch
+        self._batch = None
+        part, count, at = self._chunks[chunk], len(wave), 0
+        size = sum(self._size(k, chunk) for k in wave)
+        if self._raw.size < size:
+            self._raw = np.empty(size + size // 8, np.uint8)
+        places = np.zeros((2, count), np.int64)
+        ends = np.empty((2, count, len(part) + 1), np.int64)
+        bits = np.zeros(count, np.bool_)
         for row, k in enumerate(wave):
-            ends = self._streams[k].ends[:, part.start : part.stop + 1]
-            for which, starts in ((0, codes), (-1, gaps)):
-                starts[row] = ends[which] - ends[which, 0] + at
-                at = int(starts[row, -1])
-        if self._raw.size < at + _SLACK:
-            self._raw = np.zeros(at + at // 8 + _SLACK, np.uint8)
-        for row, k in enumerate(wave):
-            planes = self._streams[k].load(chunk)
-            self._raw[codes[row, 0] : codes[row, -1]] = planes[0]
-            self._raw[gaps[row, 0] : gaps[row, -1]] = planes[-1]
-        self._first = part.start
-        count = len(wave)
-        leaves = [self._work.leaves[k] for k in wave]
+            streams = self._sources[k].streams
+            planes = streams.load_into(chunk, self._raw[at:])
+            for which, place in ((0, 0), (1, -1)):
+                places[which, row] = planes[place].__array_interface__["data"][0]
+                some = streams.ends[place, part.start : part.stop + 1]
+                ends[which, row] = some - some[0]
+            at += sum(plane.size for plane in planes)
+            bits[row] = streams.tables.codes[chunk] == BITS
         self._batch = batches.Batch(
-            self._raw,
-            codes,
-            gaps,
-            np.zeros(count, np.float32),
-            np.array([one.gain for one in leaves if one], np.float32),
-            np.array([self._work.shares[k] for k in wave], np.int64),
+            places,
+            ends[0],
+            ends[1],
+            bits,
+            self._exponents[wave],
+            self._gains[wave],
+            self._shares[wave],
+            self._keys[wave],
         )
-        self._tables = np.zeros((count, 256), np.int64)
-        self._keys = np.zeros(count, np.uint64)
         self._loaded = (chunk, wave)
+        return self._batch
 
-    def fold(self, span: Span, scale: float, sums: Planes, at: int) -> None:
-        """Add one span of what is loaded to sums, from a coordinate on."""
-        batch, wave = self._batch, self._loaded[1]
-        if batch is None or not wave:
-            return
-        how = self._forms[wave[0]]
-        if self._ready != (span.tensor, scale):
-            self._prepare(batch, how, span, scale)
-        flat: npt.NDArray[np.int64] = sums.reshape(-1).view(np.int64)
-        room = (at, sums.shape[1] if self._loop >= runs.PACKED else 0)
-        place = span.index - self._first
-        if how.drawn:
-            every = seeds.strata(how.density)
-            draw = batches.Draw(
-                self._keys, every, how.density, place, span.start, span.size
-            )
-            batches.fold_drawn(batch, draw, (self._loop, scale, HALVES), flat, room)
-        elif self._loop == runs.WIDE:
-            batches.fold_wide(batch, self._tables, place, flat, room)
-        else:
-            batches.fold_signed(batch, self._tables, place, flat, room)
 
-    def _prepare(
-        self, batch: batches.Batch, how: Form, span: Span, scale: float
-    ) -> None:
-        """Work out what holds for one tensor."""
-        for row, k in enumerate(self._loaded[1]):
-            streams = self._streams[k]
-            e = int(streams.tables.exponents[span.tensor])
-            batch.scales[row] = np.ldexp(np.float32(1), e)
-            if how.drawn:
-                self._keys[row] = mask_key(
-                    streams.header,
-                    streams.layout,
-                    span.tensor,
-                    shared=streams.wire.shared,
-                )
-        if not how.drawn:
-            batches.tabulate(batch, self._loop, EIGHTHS, scale, self._tables)
-        self._ready = span.tensor, scale
+def _sources(work: Work) -> list[Payload]:
+    """The payloads, where all members are ones of the same form and nothing else."""
+    found: list[Payload] = []
+    for one in work.leaves if work.reducer.loop else []:
+        if one is None or one.trimmed is not None or one.gain <= 0:
+            return []
+        if not isinstance(one.source, Payload) or form(one.source) is None:
+            return []
+        found.append(one.source)
+    same = {form(one) for one in found}
+    return found if len(same) == 1 else []

@@ -1,4 +1,4 @@
-"""Arrays from addresses, and asking the cache for what will be read.
+"""Arrays from addresses, asking the cache for what will be read, and lowest bits.
 
 For compiled loops alone; whoever calls them holds on to what an address is of.
 """
@@ -38,3 +38,13 @@ def fetch(context: Any, address: Any) -> Any:  # noqa: ARG001
         return context.get_dummy_value()
 
     return types.void(address), emit
+
+
+@_intrinsic  # type: ignore[untyped-decorator]
+def lowest(context: Any, word: Any) -> Any:  # noqa: ARG001
+    """The place of the lowest bit that is set in a word that is not 0."""
+
+    def emit(context: Any, builder: Any, signature: Any, given: Any) -> Any:  # noqa: ARG001
+        return builder.cttz(given[0], ir.Constant(ir.IntType(1), 1))
+
+    return types.uint64(types.uint64), emit

@@ -121,8 +121,11 @@ def merged(recipe: Recipe, members: Sequence[Member], key: Key) -> Contribution:
 
 
 def _numbers(recipe: Recipe, ready: Sequence[Member]) -> Numbers:
-    """The shares; exponents are found span by span, unless all is needed at once."""
-    if recipe.reducer.cohort is not None:
+    """The shares; exponents are found span by span, unless all is needed at once.
+
+    Groups have the exponents of all members, as the servers of a tree have them.
+    """
+    if recipe.reducer.cohort is not None or recipe.outer is not None:
         return Survey.of(ready).numbers(recipe.reducer)
     if not ready:
         raise QuorumError("nothing to merge")

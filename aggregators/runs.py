@@ -15,12 +15,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from . import kernels, strips
+from . import kernels, quads, strips
 from .kernels import INFINITE, compiled
-from .loads import F32, NONE, less, load
-from .pointers import carray, pointer
+from .stages import staged, trimmed
 
-STRIP = 4096
+STRIP = 2048
+FOUR = 4
 SPAN = 1 << 16
 
 REAL, SUM, PACKED, WIDE = range(4)
@@ -78,13 +78,15 @@ class Room(NamedTuple):
     Attributes:
         reals: [STRIP] float64, and
         up, down, above, below: [STRIP] int64: zeros between calls.
-        values, bases: [STRIP] float32.
+        values: [5, STRIP] float32; the last row is zeros.
+        bases: [STRIP] float32.
         tops: [K] uint32.
         top_values: the same memory as float32.
+        found: [4] uint32.
         left: [K] int64.
         kept: [K] int64.
-        asked: [3] address of what will be read next, the strip's size, the address
-            of `values`.
+        rows: [5] the addresses of `values`.
+        ahead: [4] addresses of what will be read next.
         guess: [1] the exponent that the last span had.
         halves: [65536] the numbers of float16, float32.
     """
@@ -98,9 +100,11 @@ class Room(NamedTuple):
     bases: npt.NDArray[np.float32]
     tops: npt.NDArray[np.uint32]
     top_values: npt.NDArray[np.float32]
+    found: npt.NDArray[np.uint32]
     left: npt.NDArray[np.int64]
     kept: npt.NDArray[np.int64]
-    asked: npt.NDArray[np.int64]
+    rows: npt.NDArray[np.int64]
+    ahead: npt.NDArray[np.int64]
     guess: npt.NDArray[np.int64]
     halves: npt.NDArray[np.float32]
 
@@ -108,7 +112,7 @@ class Room(NamedTuple):
 def room(members: int, halves: npt.NDArray[np.float32]) -> Room:
     """Scratch for K members."""
     tops = np.zeros(members, np.uint32)
-    values = np.zeros(STRIP, np.float32)
+    values = np.zeros((FOUR + 1, STRIP), np.float32)
     return Room(
         np.zeros(STRIP, np.float64),
         np.zeros(STRIP, np.int64),
@@ -119,9 +123,11 @@ def room(members: int, halves: npt.NDArray[np.float32]) -> Room:
         np.zeros(STRIP, np.float32),
         tops,
         tops.view(np.float32),
+        np.zeros(FOUR, np.uint32),
         np.zeros(members, np.int64),
         np.zeros(members, np.int64),
-        np.array([0, 0, values.ctypes.data], np.int64),
+        np.array([row.ctypes.data for row in values], np.int64),
+        np.zeros(FOUR, np.int64),
         np.zeros(1, np.int64),
         halves,
     )
@@ -158,59 +164,61 @@ def _read(rule: Any, unit: Any, room: Any, out: Any) -> None:
 
 
 @compiled
-def _add(rule: Any, how: Any, place: Any, room: Any) -> Any:
-    """Add one member's part of a strip; gives the peak's bits, before the gain."""
-    cut, gain, size = how[0], how[1], room.asked[1]
-    ahead, loop = room.asked[0], rule.loop
-    if loop == REAL and cut == 0 and gain == 1:
-        return strips.add_whole(place, size, how, room.reals[:size], ahead)
-    if loop == REAL:
-        return strips.add_real(place, size, how, room.reals[:size], ahead)
+def _one(run: Any, rule: Any, k: Any, at: Any, scale: Any, part: Any) -> None:
+    """Add one member's strip, which begins at an element."""
+    room, size = part
+    where = (0, size)
+    place = staged(run, k, at, room, where)
+    cut, place = trimmed(run, k, place, room, where)
+    how = (cut, run.gains[k], scale, run.shares[k])
     up, down = room.up[:size], room.down[:size]
-    if loop == SUM:
-        return strips.add_sum(place, size, how, up, ahead)
-    if loop == PACKED:
-        return strips.add_packed(place, size, how, (up, down), ahead)
-    planes = (up, down, room.above[:size], room.below[:size])
-    return strips.add_wide(place, size, how, planes, ahead)
+    if rule.loop == SUM:
+        top = strips.add_sum(place, size, how, up, room.ahead[0])
+    else:
+        planes = (up, down, room.above[:size], room.below[:size])
+        top = strips.add_wide(place, size, how, planes, room.ahead[0])
+    room.tops[k] = max(room.tops[k], top)
 
 
 @compiled
-def _staged(run: Any, k: Any, at: Any, room: Any, size: Any) -> Any:
-    """Where one member's strip is as float32: as it lies, or worked out."""
-    kind, base = run.kinds[0, k], run.kinds[1, k]
-    place = run.places[0, k]
-    room.asked[0], room.asked[1] = 0, size
-    if kind == F32 and base == NONE:
-        room.asked[0] = place + 4 * at + strips.AHEAD
-        return place + 4 * at
-    values = room.values[:size]
-    load(kind, place, at, room.halves, values)
-    if base != NONE:
-        less(base, run.places[1, k], at, room.halves, room.bases, values)
-    return room.asked[2]
+def _found(run: Any, k: Any, at: Any, row: Any, part: Any) -> Any:
+    """One of four strips: its place, cut, gain and share; past the last: zeros."""
+    room, size = part
+    if k >= run.shares.size:
+        room.ahead[row] = 0
+        return room.rows[FOUR], np.uint32(0), np.float32(1), 0.0
+    where = (row, size)
+    place = staged(run, k, at, room, where)
+    cut, place = trimmed(run, k, place, room, where)
+    return place, cut, run.gains[k], np.float64(run.shares[k])
 
 
 @compiled
-def _cut(run: Any, k: Any, place: Any, room: Any, size: Any) -> Any:
-    """From where on a strip is kept, as bits; and the strip, trimmed if need be.
-
-    All that equals the threshold is kept while ties are left, and then none: only the
-    strip in which they run out is gone through one by one.
-    """
-    cut, left = run.cuts[k], room.left[k]
-    if left < 0:
-        return cut, place
-    words = carray(pointer(place), size, np.uint32)
-    met = kernels.count_equal(words, cut)
-    if met <= left:
-        room.left[k] -= met
-        return cut, place
-    if left > 0:
-        values = carray(pointer(place), size, np.float32)
-        room.left[k] -= kernels.trim(values, cut, left, room.values[:size])
-        return cut, room.asked[2]
-    return cut + np.uint32(1), place
+def _quad(run: Any, rule: Any, k: Any, at: Any, scale: Any, part: Any) -> None:
+    """Add four members' strips."""
+    room, size = part
+    place, cut, gain, share = _found(run, k, at, 0, part)
+    second, cut_2, gain_2, share_2 = _found(run, k + 1, at, 1, part)
+    third, cut_3, gain_3, share_3 = _found(run, k + 2, at, 2, part)
+    fourth, cut_4, gain_4, share_4 = _found(run, k + 3, at, 3, part)
+    places = (place, second, third, fourth)
+    cuts, gains = (cut, cut_2, cut_3, cut_4), (gain, gain_2, gain_3, gain_4)
+    how = (cuts, gains, scale, (share, share_2, share_3, share_4))
+    room.found[:] = 0
+    if rule.loop == PACKED:
+        planes = (room.up[:size], room.down[:size])
+        quads.add_packs(places, how, planes, room.ahead, room.found)
+    else:
+        bare = True
+        for row in range(FOUR):
+            bare &= (cuts[row] == 0) & (gains[row] == 1)
+        sums = room.reals[:size]
+        if bare:
+            quads.add_wholes(places, how, sums, room.ahead, room.found)
+        else:
+            quads.add_reals(places, how, sums, room.ahead, room.found)
+    for row in range(min(FOUR, run.shares.size - k)):
+        room.tops[k + row] = max(room.tops[k + row], room.found[row])
 
 
 @compiled
@@ -220,14 +228,14 @@ def _span(run: Any, rule: Any, at: Any, e: Any, room: Any, out: Any) -> None:
     unit = math.ldexp(rule.gain, e - rule.fraction)
     room.tops[:] = 0
     for first in range(0, out.size, STRIP):
-        size = min(STRIP, out.size - first)
-        for k in range(run.shares.size):
-            place = _staged(run, k, at + first, room, size)
-            cut, place = _cut(run, k, place, room, size)
-            how = (cut, run.gains[k], scale, run.shares[k])
-            top = _add(rule, how, place, room)
-            room.tops[k] = max(room.tops[k], top)
-        _read(rule, unit, room, out[first : first + size])
+        part = (room, min(STRIP, out.size - first))
+        if rule.loop in (REAL, PACKED):
+            for k in range(0, run.shares.size, FOUR):
+                _quad(run, rule, k, at + first, scale, part)
+        else:
+            for k in range(run.shares.size):
+                _one(run, rule, k, at + first, scale, part)
+        _read(rule, unit, room, out[first : first + STRIP])
 
 
 @compiled
@@ -246,13 +254,14 @@ def _peak(run: Any, room: Any) -> Any:
 
 
 @compiled
-def fill(run: Any, rule: Any, start: Any, room: Any, out: Any) -> Any:
+def fill(run: Any, rule: Any, start: Any, agreed: Any, room: Any, out: Any) -> Any:
     """Merge a run of one tensor span by span.
 
     Args:
         run: the members.
         rule: how they are merged.
         start: the run's first element within what the addresses point to.
+        agreed: [S] the spans' exponents, [0]: they are to be found.
         room: scratch, see `Room`.
         out: [n] float32, from a span's beginning on.
 
@@ -263,6 +272,8 @@ def fill(run: Any, rule: Any, start: Any, room: Any, out: Any) -> Any:
     for first in range(0, out.size, SPAN):
         part = out[first : first + SPAN]
         room.kept[:] = run.ties
+        if agreed.size:
+            e = agreed[first // SPAN]
         while True:
             room.left[:] = room.kept
             _span(run, rule, start + first, e, room, part)
@@ -270,7 +281,7 @@ def fill(run: Any, rule: Any, start: Any, room: Any, out: Any) -> Any:
             if top < 0:
                 return BAD + run.shares.size + np.int64(top)
             found = exponent_of(top)
-            if found == e:
+            if found == e or agreed.size:
                 break
             e = found
         run.ties[:] = room.left

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from .kernels import WEIGHT_AT, compiled, inlined
+from .kernels import compiled, inlined
 from .pointers import carray, fetch, pointer
 
 PIECE = 128
@@ -18,37 +18,15 @@ AHEAD = 4096
 """Bytes."""
 
 SIZE = np.uint32(0x7FFFFFFF)
-_EVEN = 1.5 * 2.0**52  # added and taken away it rounds to whole numbers
-_WHOLE = 2.0**52  # the same for what is not negative
-
-
-@inlined
-def _whole(bits: Any, values: Any, scale: Any, share: Any, sums: Any) -> Any:
-    """Add all to sums [n] float64; gives the largest magnitude's bits."""
-    top: Any = np.uint32(0)
-    for i in range(bits.size):
-        top = max(top, bits[i] & SIZE)
-        sums[i] += share * ((np.float64(values[i]) * scale + _EVEN) - _EVEN)
-    return top
-
-
-@inlined
-def _real(bits: Any, values: Any, how: Any, sums: Any) -> Any:
-    """Add what reaches a cut, times a gain; the peak is that before the gain."""
-    cut, gain, scale, share = how
-    times = np.float64(share)
-    top: Any = np.uint32(0)
-    for i in range(bits.size):
-        size = bits[i] & SIZE
-        top = max(top, size)
-        x = np.float64(values[i] * gain) if size >= cut else np.float64(0)
-        sums[i] += times * ((x * scale + _EVEN) - _EVEN)
-    return top
+EVEN = 1.5 * 2.0**52
+"""Added and taken away it rounds to whole numbers;"""
+WHOLE = 2.0**52
+"""the same for what is not negative."""
 
 
 @inlined
 def _sum(bits: Any, values: Any, how: Any, sums: Any) -> Any:
-    """The same to sums [n] int64."""
+    """Add what reaches a cut, times a gain, to sums [n] int64; gives the peak."""
     cut, gain, scale, share = how
     top: Any = np.uint32(0)
     for i in range(bits.size):
@@ -56,26 +34,6 @@ def _sum(bits: Any, values: Any, how: Any, sums: Any) -> Any:
         top = max(top, size)
         x = np.float64(values[i] * gain) if size >= cut else np.float64(0)
         sums[i] += share * np.int64(np.rint(x * scale))
-    return top
-
-
-@inlined
-def _packed(bits: Any, values: Any, how: Any, planes: Any) -> Any:
-    """The same to two planes by sign, weights in the upper bits."""
-    cut, gain, scale, share = how
-    up, down = planes
-    weight = share << np.int64(WEIGHT_AT)
-    times = np.float64(share)
-    top: Any = np.uint32(0)
-    for i in range(bits.size):
-        size = bits[i] & SIZE
-        top = max(top, size)
-        x = values[i] * gain
-        kept = size >= cut
-        steps = (abs(np.float64(x)) * scale + _WHOLE) - _WHOLE
-        term = weight + np.int64(times * steps)
-        up[i] += term if (x > 0) & kept else 0
-        down[i] += term if (x < 0) & kept else 0
     return top
 
 
@@ -107,8 +65,8 @@ def _ask(ahead: Any, first: Any) -> None:
 
 
 @compiled
-def add_whole(place: Any, size: Any, how: Any, sums: Any, ahead: Any) -> Any:
-    """Add all of a strip to sums [n] float64.
+def add_sum(place: Any, size: Any, how: Any, sums: Any, ahead: Any) -> Any:
+    """Add a strip to sums [n] int64; gives the largest magnitude's bits.
 
     Args:
         place: address of n float32 values.
@@ -120,57 +78,11 @@ def add_whole(place: Any, size: Any, how: Any, sums: Any, ahead: Any) -> Any:
     top: Any = np.uint32(0)
     bits = carray(pointer(place), size, np.uint32)
     values = carray(pointer(place), size, np.float32)
-    times = np.float64(how[3])
-    for first in range(0, size, PIECE):
-        _ask(ahead, first)
-        last = min(first + PIECE, size)
-        part = bits[first:last]
-        top = max(
-            top, _whole(part, values[first:last], how[2], times, sums[first:last])
-        )
-    return top
-
-
-@compiled
-def add_real(place: Any, size: Any, how: Any, sums: Any, ahead: Any) -> Any:
-    """Add what reaches the cut, times the gain."""
-    top: Any = np.uint32(0)
-    bits = carray(pointer(place), size, np.uint32)
-    values = carray(pointer(place), size, np.float32)
-    for first in range(0, size, PIECE):
-        _ask(ahead, first)
-        last = min(first + PIECE, size)
-        part = bits[first:last]
-        top = max(top, _real(part, values[first:last], how, sums[first:last]))
-    return top
-
-
-@compiled
-def add_sum(place: Any, size: Any, how: Any, sums: Any, ahead: Any) -> Any:
-    """The same to sums [n] int64."""
-    top: Any = np.uint32(0)
-    bits = carray(pointer(place), size, np.uint32)
-    values = carray(pointer(place), size, np.float32)
     for first in range(0, size, PIECE):
         _ask(ahead, first)
         last = min(first + PIECE, size)
         part = bits[first:last]
         top = max(top, _sum(part, values[first:last], how, sums[first:last]))
-    return top
-
-
-@compiled
-def add_packed(place: Any, size: Any, how: Any, planes: Any, ahead: Any) -> Any:
-    """The same to two planes by sign, weights in the upper bits."""
-    top: Any = np.uint32(0)
-    bits = carray(pointer(place), size, np.uint32)
-    values = carray(pointer(place), size, np.float32)
-    up, down = planes
-    for first in range(0, size, PIECE):
-        _ask(ahead, first)
-        last = min(first + PIECE, size)
-        pair = (up[first:last], down[first:last])
-        top = max(top, _packed(bits[first:last], values[first:last], how, pair))
     return top
 
 

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from ..protocols.errors import BoundsError, PayloadError
 from ..protocols.vectors import Floats
+from . import kernels
 
 Array = npt.NDArray[Any]
 
@@ -45,6 +46,7 @@ BITS = {
 }
 """By the name of another library's dtype, what is held as bits."""
 _HEADER = 100 << 20
+_SPARE = 2048
 _BF16_TOP = 0x7F80  # all exponent bits: infinite or no number
 
 
@@ -98,7 +100,7 @@ def held(name: str, value: Any, where: str) -> Tensor:
     raise PayloadError(f"{where}: dtype {array.dtype} is not merged", tensor=name)
 
 
-def rounded(name: str, values: npt.NDArray[np.float64], kind: str) -> Array:
+def rounded(name: str, values: npt.NDArray[Any], kind: str) -> Array:
     """Reals in a tensor's dtype, to nearest even.
 
     Raises:
@@ -106,10 +108,10 @@ def rounded(name: str, values: npt.NDArray[np.float64], kind: str) -> Array:
     """
     with np.errstate(over="ignore"):
         if kind == "BF16":
-            bits = values.astype(np.float32).view(np.uint32)
-            odd = (bits >> np.uint32(16)) & np.uint32(1)
-            made = ((bits + np.uint32(0x7FFF) + odd) >> np.uint32(16)).astype(np.uint16)
-            fits = bool(((made & _BF16_TOP) != _BF16_TOP).all())
+            made = np.empty(values.shape, np.uint16)
+            spare = np.empty(_SPARE, np.float32)
+            top = kernels.shorten(values.reshape(-1), spare, made.reshape(-1))
+            fits = bool(top < _BF16_TOP)
         elif kind in EIGHTHS:
             made, fits = _eighths(values, EIGHTHS[kind])
         else:

@@ -118,7 +118,7 @@ def merge(held: Held, text: str, path: Path) -> int:
             first, last = layout.spans[chunk.start], layout.spans[chunk.stop - 1]
             part = out[: last.flat + last.size - first.flat]
             update.fill(chunk, part)
-            sink.write(rounded("update", part.astype(np.float64), "BF16").data)
+            sink.write(rounded("update", part, "BF16").data)
             if place % FREED == 0:
                 most = max(most, sum(resident()))
                 for one in maps:

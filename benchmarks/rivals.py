@@ -1,7 +1,8 @@
-"""The same merges by peft and mergekit, on the same tensors, where they are."""
+"""The same merges by peft, mergekit and fusion-bench, on the same tensors."""
 
 import sys
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,26 @@ def rivals(method: str, density: float, count: int) -> dict[str, Merge]:
         found["peft"] = _peft(method, density, count)
     if find_spec("mergekit"):
         found["mergekit"] = _mergekit(method, density, count)
+    if method == "ties":
+        found |= _fusion(density)
     return found
+
+
+def _fusion(density: float) -> dict[str, Merge]:
+    """fusion-bench's, where it is installed: it hides its own spec."""
+    try:
+        peer = import_module(
+            "fusion_bench.method.ties_merging.ties_merging_utils"
+        ).ties_merging
+    except ImportError:
+        return {}
+    import torch
+
+    def merge(given: Any) -> Any:
+        rows = torch.stack([one.reshape(-1) for one in given])
+        return peer(rows, 100 * density, "mean").reshape(given[0].shape)
+
+    return {"fusion-bench": merge}
 
 
 def _peft(method: str, density: float, count: int) -> Merge:

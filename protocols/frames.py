@@ -49,16 +49,9 @@ def inflated(frame: Bytes, size: int, lacks: Reason) -> bytes:
     Raises:
         RefusedError: INFLATED_SIZE, BAD_STREAM or `lacks`.
     """
-    if frame.size > size + (size >> 7) + SLACK or (not size and frame.size):
-        refuse(Reason.INFLATED_SIZE, f"{frame.size} bytes for {size}")
-    if not size:
+    if not _announced(frame, size, lacks):
         return b""
     try:
-        declared = zstandard.frame_content_size(frame.data)
-        if declared < 0 or declared > max(size, LARGEST):
-            refuse(Reason.INFLATED_SIZE, f"declares {declared}, not {size}")
-        if declared != size:
-            refuse(lacks, f"declares {declared}, not {size}")
         content: bytes = _reader().decompress(
             frame.data, max_output_size=size, allow_extra_data=False
         )
@@ -67,6 +60,42 @@ def inflated(frame: Bytes, size: int, lacks: Reason) -> bytes:
     if len(content) != size:
         refuse(Reason.BAD_STREAM, "not what the frame declared")
     return content
+
+
+def inflate(frame: Bytes, out: Bytes, lacks: Reason) -> None:
+    """The same into memory that is there already, of a frame that was checked once.
+
+    What it declares and what follows it is not looked at again.
+
+    Raises:
+        RefusedError: BAD_STREAM, or `lacks` where there is less in it.
+    """
+    if not out.size:
+        return
+    try:
+        with _reader().stream_reader(frame.data) as stream:
+            size = stream.readinto(out.data)
+    except zstandard.ZstdError as error:
+        raise RefusedError(Reason.BAD_STREAM, str(error)) from None
+    if size != out.size:
+        refuse(lacks, f"holds {size}, not {out.size}")
+
+
+def _announced(frame: Bytes, size: int, lacks: Reason) -> bool:
+    """Hold what a frame announces to a size; whether there is a frame."""
+    if frame.size > size + (size >> 7) + SLACK or (not size and frame.size):
+        refuse(Reason.INFLATED_SIZE, f"{frame.size} bytes for {size}")
+    if not size:
+        return False
+    try:
+        declared = zstandard.frame_content_size(frame.data)
+    except zstandard.ZstdError as error:
+        raise RefusedError(Reason.BAD_STREAM, str(error)) from None
+    if declared < 0 or declared > max(size, LARGEST):
+        refuse(Reason.INFLATED_SIZE, f"declares {declared}, not {size}")
+    if declared != size:
+        refuse(lacks, f"declares {declared}, not {size}")
+    return True
 
 
 _HELD = threading.local()

@@ -88,6 +88,13 @@ def mask_key(header: Header, layout: Layout, tensor: int, *, shared: bool) -> in
     return seeds.key(what, header.seed, header.run, header.round, *who, name)
 
 
+def mask_keys(header: Header, layout: Layout, *, shared: bool) -> list[int]:
+    """`mask_key` of every tensor, in a fraction of the time."""
+    who = () if shared else (header.client,)
+    what = "shared" if shared else "mask"
+    return seeds.keys((what, header.seed, header.run, header.round, *who), layout.names)
+
+
 def rounding_key(header: Header, name: str) -> int:
     """The key that a tensor's values are rounded under."""
     return seeds.key(

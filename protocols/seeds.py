@@ -10,6 +10,7 @@ a receiver that knows the key can draw it again.
 import hashlib
 import json
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -34,6 +35,22 @@ def key(*parts: str | int) -> int:
     """
     text = json.dumps(parts, separators=(",", ":"))
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little")
+
+
+def keys(parts: Sequence[str | int], names: Sequence[str]) -> list[int]:
+    """``key(*parts, name)`` of many names.
+
+    Example:
+        >>> keys(("run", 1), ["a", "b"]) == [key("run", 1, "a"), key("run", 1, "b")]
+        True
+    """
+    begun = json.dumps(tuple(parts), separators=(",", ":"))[:-1]
+    begun += "," if parts else ""
+    found = []
+    for name in names:
+        text = f"{begun}{json.dumps(name)}]".encode()
+        found.append(int.from_bytes(hashlib.sha256(text).digest()[:8], "little"))
+    return found
 
 
 def words(key: int, start: int, count: int) -> Words:

@@ -1,13 +1,15 @@
 """The bytes of a payload: zstd frames, and the tables that say where a span's are."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 
 from .codings import Counts
-from .frames import inflated
+from .frames import inflate, inflated
 from .headers import Header
 from .positions import WIDE
 from .refusals import Reason
@@ -101,16 +103,33 @@ class Streams:
         Raises:
             RefusedError: INFLATED_SIZE, SHAPE_MISMATCH, LENGTH_MISMATCH or BAD_STREAM.
         """
-        spans = self.layout.chunks[chunk]
-        dense = self.wire.places == "all"
-        lacks = Reason.SHAPE_MISMATCH if dense else Reason.LENGTH_MISMATCH
-        planes: list[Bytes] = []
-        for plane, ends in enumerate(self.ends):
-            size = int(ends[spans.stop] - ends[spans.start])
-            at = chunk * len(self.ends) + plane
-            frame = self.frames[self.starts[at] : self.starts[at + 1]]
-            planes.append(np.frombuffer(inflated(frame, size, lacks), np.uint8))
+        lacks = self._lacks
+        return [
+            np.frombuffer(inflated(frame, size, lacks), np.uint8)
+            for frame, size in self._frames(chunk)
+        ]
+
+    def load_into(self, chunk: int, room: Bytes) -> list[Bytes]:
+        """The same, one behind the other, in memory that is there already."""
+        planes, at = [], 0
+        for frame, size in self._frames(chunk):
+            planes.append(room[at : at + size])
+            inflate(frame, planes[-1], self._lacks)
+            at += size
         return planes
+
+    @property
+    def _lacks(self) -> Reason:
+        dense = self.wire.places == "all"
+        return Reason.SHAPE_MISMATCH if dense else Reason.LENGTH_MISMATCH
+
+    def _frames(self, chunk: int) -> Iterator[tuple[Bytes, int]]:
+        """A chunk's frames, and how long their contents are."""
+        spans, rows = self.layout.chunks[chunk], len(self.ends)
+        sizes = (self.ends[:, spans.stop] - self.ends[:, spans.start]).tolist()
+        starts = self.starts[chunk * rows : (chunk + 1) * rows + 1].tolist()
+        for size, (first, last) in zip(sizes, pairwise(starts), strict=True):
+            yield self.frames[first:last], size
 
 
 def sums(sizes: Counts) -> Counts:

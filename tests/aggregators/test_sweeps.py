@@ -213,4 +213,6 @@ def test_the_fast_ways_are_taken() -> None:
     engine = made._engine()
     assert isinstance(engine, sweeps.Sweeps)
     assert engine._piles.any
+    assert engine._piles._units is not None
+    assert engine._piles._units.short.all()
     assert isinstance(made._work.members[0].contribution, Scaled)

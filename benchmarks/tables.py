@@ -1,0 +1,98 @@
+"""What `merge.py` found: its lines, its pictures, its data."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+HEAD = (
+    "model  form   K  merge          by            floor s    CPU s   wall s  x floor"
+    "  x inflated  all cores s  memory  differs"
+)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table.
+
+    Attributes:
+        size: of the model.
+        form: "dense", or a density of sealed bytes at gaps, or "dare".
+        clients: how many.
+        method: what was merged.
+        by: whose code.
+        floor: the floor's CPU seconds.
+        cpu: seconds.
+        wall: seconds.
+        times: CPU seconds over the floor's.
+        bare: for payloads: without inflating, over the floor of inflated bytes.
+        threads: wall seconds on all cores.
+        memory: the most that was held beside inputs and output, in models.
+        differs: elements that are not what ours are (of ours: not what the definition
+            says), where that was looked at.
+        allowed: how many may differ: others keep one more or fewer of a tensor.
+    """
+
+    size: str
+    form: str
+    clients: int
+    method: str
+    by: str
+    floor: float
+    cpu: float
+    wall: float
+    times: float
+    bare: float | None = None
+    threads: float | None = None
+    memory: float | None = None
+    differs: int | None = None
+    allowed: int = 0
+
+    @property
+    def wrong(self) -> bool:
+        """Whether the output is another one."""
+        return (self.differs or 0) > self.allowed
+
+    def line(self) -> str:
+        """The row as text."""
+
+        def number(value: float | None, form: str) -> str:
+            return " " * len(format(0, form)) if value is None else format(value, form)
+
+        return (
+            f"{self.size:5} {self.form:>6} {self.clients:3}  {self.method:13}"
+            f"  {self.by:12}"
+            f" {self.floor:8.4f} {self.cpu:8.3f} {self.wall:8.3f} {self.times:8.2f}"
+            f"  {number(self.bare, '10.2f')}  {number(self.threads, '11.3f')}"
+            f"  {number(self.memory, '6.3f')}  {number(self.differs, '7d')}"
+            f"{'  WRONG' if self.wrong else ''}"
+        )
+
+
+def written(found: Sequence[Row], folder: Path) -> None:
+    """Write the data, and a picture a model: multiples of the floor by clients."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    folder.mkdir(parents=True, exist_ok=True)
+    text = json.dumps([asdict(row) for row in found], indent=1)
+    (folder / "merge.json").write_text(text + "\n")
+    for size in dict.fromkeys(row.size for row in found):
+        figure, axes = plt.subplots(figsize=(9, 5))
+        lines: dict[str, list[tuple[int, float]]] = {}
+        for row in found:
+            if row.size == size:
+                name = f"{row.by} {row.method}, {row.form}"
+                lines.setdefault(name, []).append((row.clients, row.times))
+        for name, points in lines.items():
+            axes.plot(*zip(*sorted(points), strict=True), marker="o", label=name)
+        axes.set(xlabel="clients", ylabel="multiples of the floor (CPU)")
+        axes.set_xscale("log", base=2)
+        axes.set_yscale("log")
+        axes.set_title(f"Merging {size} parameters")
+        axes.legend(fontsize=7, bbox_to_anchor=(1.02, 1), loc="upper left")
+        figure.tight_layout()
+        figure.savefig(folder / f"merge-{size}.png", dpi=120)
+        plt.close(figure)
