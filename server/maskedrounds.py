@@ -16,6 +16,7 @@ from ..aggregators.fields import State
 from ..aggregators.reductions import Flat, finished
 from ..aggregators.spaces import Merged, of_tensors
 from ..protocols import digests
+from ..protocols.aborts import AbortError
 from ..protocols.errors import QuorumError
 from ..protocols.vectors import Layout
 from . import outcomes, releases, rosters
@@ -62,7 +63,11 @@ class MaskedStrategy(RoundStrategy):
         self._masking = Masking(session, number, asked, grid)
         told = agreements.told(session.config, len(asked))
         session.record.add("masks", round=number, **told)
-        messages = self._masking.begin()
+        try:
+            messages = self._masking.begin()
+        except AbortError:
+            self._refused(self._arrivals, None)
+            raise
         self._seconds["keys"] = self._lap()
         return messages
 

@@ -131,12 +131,15 @@ def test_who_opens_last_changes_nothing(tmp_path: Path) -> None:
     assert len(models) == 1
 
 
-def test_too_few_end_the_run_and_open_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("step", ["advert", "shares", "input"])
+def test_too_few_end_the_run_and_open_nothing(tmp_path: Path, step: str) -> None:
     config = made(tmp_path, "run")
-    gone = {"client-01": "input", "client-02": "input"}
-    with pytest.raises(AbortError, match="TOO_FEW: 3 are left, 4 are needed"):
+    gone = dict.fromkeys(("client-01", "client-02"), step)
+    with pytest.raises(AbortError, match=r"TOO_FEW: 3 .*, 4 are needed"):
         run(config, gone)
     assert not (Path(config.run.out) / "masks" / "round-0001.json").exists()
+    told = {one["client"]: one["reason"] for one in lines(config, "contribution")}
+    assert told == dict.fromkeys(gone, "CLIENT_ERROR")
 
 
 def test_an_opened_sum_is_not_asked_for_again(
