@@ -90,7 +90,7 @@ def contributions(record: Path, start: int, shares: Mapping[str, int]) -> list[A
         {
             "client": name,
             "digest": one.get("digest") or "",
-            "share": min(int(one["weight"]), shares.get(name, 0))
+            "share": min(int(one.get("weight") or 0), shares.get(name, 0))
             if one["verdict"] == "accepted"
             else 0,
             "verdict": one["verdict"],

@@ -124,6 +124,8 @@ def _rounds(
             yield Finding(number, OTHER, "no line speaks of this round")
         elif found := _papers(tape, proof, own[number - 1]):
             yield Finding(number, OTHER, found)
+        elif session.config.privacy.secure_aggregation:
+            yield Finding(number, ABSENT, "under masks only the sum was ever here")
         elif not whole:
             yield Finding(number, ABSENT, "an earlier round was not computed")
         else:
