@@ -57,7 +57,7 @@ check-c: $(VENV)/.ready ## the merges: their tests and laws, their speed beside 
 	$(BIN)/python benchmarks/large.py --coordinates 2.5e8
 
 check-d: $(VENV)/.ready fuzz-brief ## the wire: its tests, a minute of fuzzing, its numbers in a reduced form
-	$(BIN)/python -m pytest tests/protocols tests/fuzz tests/client/test_sending.py tests/server/test_admission.py tests/server/test_catchups.py tests/server/test_inspection.py
+	$(BIN)/python -m pytest tests/protocols tests/fuzz tests/client/test_sending.py tests/server/test_admission.py tests/server/test_catchups.py tests/server/test_inspection.py tests/server/test_traffic.py tests/server/test_transports.py tests/server/hosts/test_stalls.py
 	$(BIN)/python benchmarks/wire.py --quick
 
 FUZZ := -max_len=4096 -artifact_prefix=build/fuzz/ build/fuzz/corpus tests/fuzz/corpus
