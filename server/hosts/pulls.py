@@ -80,7 +80,7 @@ class Pulling:
                 self._waiting.put(name)
 
     def _enter(self) -> bool:
-        """Wait for room, which those that stall take from nobody; whether it was taken."""
+        """Wait for room, which those that stall take from nobody; was some taken?"""
         while not self._room.acquire(timeout=self._pause):
             if self._stopped.is_set() or self.stalled(STALLS):
                 return False
