@@ -69,6 +69,8 @@ def choice(text: str, support: str) -> Choice:
         ('keyed', 'all')
         >>> choice("clip(1.0) | ties(0.2)", "shared").density
         0.2
+        >>> choice("della(density=0.4)", "private").density
+        0.4
     """
     made = read(text)
     if wanted(made) or made.outer is not None:
@@ -100,7 +102,8 @@ def _densities(made: Recipe) -> list[float]:
     for one in made.before:
         name, _, rest = one.text.partition("(")
         if name in ("trim", "drop", "trim_vector", "sample"):
-            found.append(float(rest.rstrip(")").partition(",")[0]))
+            first = rest.rstrip(")").partition(",")[0]
+            found.append(float(first.rpartition("=")[2]))
     return found
 
 
