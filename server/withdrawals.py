@@ -99,7 +99,9 @@ def _merged(
             found = release(session, arrivals)
             session.states = found.states
             made.append(found.update)
-            said["moved"] = _distance(found.update.tensors, was.tensors)
+            whole = session.base.starts.completed
+            one, other = (whole(x.tensors, number) for x in (found.update, was))
+            said["moved"] = _distance(one, other)
         told.append(said)
         states = session.states
         bring(session, own[:number])

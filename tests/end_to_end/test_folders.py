@@ -45,7 +45,6 @@ def ours(config: Config) -> models.Base:
         for version, digest in enumerate(tape.last["updates"], 1):
             update = read_update(session, version, digest)
             session.model.add(update)
-            base.fold(update.tensors, update.digest)
         bring(session, list(session.model.updates))
     return base
 

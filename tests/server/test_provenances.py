@@ -158,11 +158,13 @@ def gone(reply: Any) -> Any:
     raise RuntimeError("gone")
 
 
-def test_a_withdrawn_clients_replies_leave_no_trace(tmp_path: Path) -> None:
-    config = made(tmp_path, run={"rounds": 1})
+@pytest.mark.parametrize("space", ["product", "frozen-a", "core"])
+def test_a_withdrawn_clients_replies_leave_no_trace(tmp_path: Path, space: str) -> None:
+    lora = {"space": space}
+    config = made(tmp_path, run={"rounds": 1}, lora=lora)
     federate(config)
     found = withdraw(Path(config.run.out), ONE)
-    again = made(tmp_path, "b", run={"rounds": 1})
+    again = made(tmp_path, "b", run={"rounds": 1}, lora=lora)
     summary = federate(again, {(ONE, 1): gone})
     assert summary["refused"]
     assert found["model_digest"] == summary["model_digest"]
