@@ -38,6 +38,7 @@ from fedelta.server.coordination import coordinate
 from fedelta.server.engine import InProcessGrid
 from fedelta.server.holders import memory
 from fedelta.server.hosts.grids import HostGrid
+from fedelta.server.hosts.services import FRUGAL
 from fedelta.server.journal import Journal
 from fedelta.server.records import Line
 from fedelta.server.runs import config_json, load
@@ -168,6 +169,7 @@ def main() -> int:
             subprocess.run([*words, "--answer", name], check=True)
             done = subprocess.run(
                 [*words, "--one", name],
+                env={**os.environ, **FRUGAL},
                 stdout=subprocess.PIPE,
                 text=True,
                 check=True,

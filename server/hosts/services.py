@@ -14,14 +14,22 @@ from .folders import HostFolder
 PATHS = ("/usr/local/sbin", "/usr/sbin", "/sbin")
 """Where a proxy may be beside PATH: a user's PATH leaves these out on Debian."""
 
+FRUGAL = {"MALLOC_ARENA_MAX": "2"}
+"""What threads give back to the C library, others can have: large replies are read by
+several, and each would keep room for one."""
+
 
 def environment(folder: HostFolder) -> dict[str, str]:
     """Variables for all of them: a private Flower home, and nobody phones home."""
-    return environments.quiet_environment() | {
-        "FLWR_HOME": str(folder.flower),
-        "PATH": search_path(launchers(folder)),
-        "PYTHONUNBUFFERED": "1",
-    }
+    return (
+        environments.quiet_environment()
+        | FRUGAL
+        | {
+            "FLWR_HOME": str(folder.flower),
+            "PATH": search_path(launchers(folder)),
+            "PYTHONUNBUFFERED": "1",
+        }
+    )
 
 
 def launchers(folder: HostFolder) -> Path:
