@@ -106,7 +106,7 @@ def test_recipes_with_places_of_their_own_are_refused_in_one_pass() -> None:
 @pytest.mark.parametrize("bad", [8.5, -9.0, math.inf, math.nan])
 def test_what_is_out_of_bound_is_not_sent_and_not_quoted(bad: float) -> None:
     state = State.of(terms("fedavg()", dict.fromkeys("abc", 1)))
-    assert state.written(np.float32([8.0, -8.0]), 1).tolist() == [[1 << 41, 0]]
+    assert state.written(np.array([8, -8], np.float32), 1).tolist() == [[1 << 41, 0]]
     with pytest.raises(AbortError, match=r"above privacy\.bound = 8") as told:
-        state.written(np.float32([0.0, bad]), 1)
+        state.written(np.array([0, bad], np.float32), 1)
     assert str(bad) not in str(told.value)
