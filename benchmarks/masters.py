@@ -1,4 +1,4 @@
-"""What a server takes whose clients train all weights: ``python benchmarks/masters.py``.
+"""What a server takes whose clients train everything: `python benchmarks/masters.py`.
 
 Rounds of SmolLM2 (135 M weights) with full, sparse deltas and one optimiser step each;
 five minutes on a core. ``--where clients`` leaves judging to the clients, so that the
