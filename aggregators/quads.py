@@ -19,6 +19,30 @@ from .strips import EVEN, PIECE, SIZE, WHOLE
 
 
 @inlined
+def _step(value: Any, scale: Any, share: Any) -> Any:
+    return share * ((np.float64(value) * scale + EVEN) - EVEN)
+
+
+@inlined
+def _wholes(bits: Any, values: Any, how: Any, sums: Any, tops: Any) -> None:
+    """Add all to sums [n] float64."""
+    first, second, third, fourth = values
+    one, two, three, four = bits
+    scale, (k, m, n, o) = how[2], how[3]
+    a: Any = np.uint32(0)
+    b: Any = np.uint32(0)
+    c: Any = np.uint32(0)
+    d: Any = np.uint32(0)
+    for i in range(sums.size):
+        a, b = max(a, one[i] & SIZE), max(b, two[i] & SIZE)
+        c, d = max(c, three[i] & SIZE), max(d, four[i] & SIZE)
+        left = _step(first[i], scale, k) + _step(second[i], scale, m)
+        sums[i] += left + (_step(third[i], scale, n) + _step(fourth[i], scale, o))
+    tops[0], tops[1] = max(tops[0], a), max(tops[1], b)
+    tops[2], tops[3] = max(tops[2], c), max(tops[3], d)
+
+
+@inlined
 def _peaks(bits: Any, tops: Any) -> None:
     """Have the largest magnitudes' bits in tops [4]."""
     first, second, third, fourth = bits
@@ -27,28 +51,10 @@ def _peaks(bits: Any, tops: Any) -> None:
     c: Any = np.uint32(0)
     d: Any = np.uint32(0)
     for i in range(first.size):
-        a = max(a, first[i] & SIZE)
-        b = max(b, second[i] & SIZE)
-        c = max(c, third[i] & SIZE)
-        d = max(d, fourth[i] & SIZE)
+        a, b = max(a, first[i] & SIZE), max(b, second[i] & SIZE)
+        c, d = max(c, third[i] & SIZE), max(d, fourth[i] & SIZE)
     tops[0], tops[1] = max(tops[0], a), max(tops[1], b)
     tops[2], tops[3] = max(tops[2], c), max(tops[3], d)
-
-
-@inlined
-def _step(value: Any, scale: Any, share: Any) -> Any:
-    return share * ((np.float64(value) * scale + EVEN) - EVEN)
-
-
-@inlined
-def _wholes(values: Any, how: Any, sums: Any) -> None:
-    """Add all to sums [n] float64."""
-    first, second, third, fourth = values
-    scale, shares = how[2], how[3]
-    for i in range(sums.size):
-        left = _step(first[i], scale, shares[0]) + _step(second[i], scale, shares[1])
-        right = _step(third[i], scale, shares[2]) + _step(fourth[i], scale, shares[3])
-        sums[i] += left + right
 
 
 @inlined
@@ -129,8 +135,8 @@ def add_wholes(places: Any, how: Any, sums: Any, ahead: Any, tops: Any) -> None:
         _ask(ahead, first)
         size = min(PIECE, sums.size - first)
         values = _four(places, first, size, np.float32)
-        _peaks(_four(places, first, size, np.uint32), tops)
-        _wholes(values, how, sums[first : first + size])
+        bits = _four(places, first, size, np.uint32)
+        _wholes(bits, values, how, sums[first : first + size], tops)
 
 
 @compiled

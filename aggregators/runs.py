@@ -16,10 +16,10 @@ import numpy as np
 import numpy.typing as npt
 
 from . import kernels, quads, strips
-from .kernels import INFINITE, compiled
+from .kernels import INFINITE, compiled, inlined
 from .stages import staged, trimmed
 
-STRIP = 2048
+STRIP = 8192
 FOUR = 4
 SPAN = 1 << 16
 
@@ -82,7 +82,10 @@ class Room(NamedTuple):
         bases: [STRIP] float32.
         tops: [K] uint32.
         top_values: the same memory as float32.
-        found: [4] uint32.
+        found, cuts: [4] uint32.
+        gains: [4] float32.
+        shares: [4] float64.
+        strips: [4] addresses.
         left: [K] int64.
         kept: [K] int64.
         rows: [5] the addresses of `values`.
@@ -101,6 +104,10 @@ class Room(NamedTuple):
     tops: npt.NDArray[np.uint32]
     top_values: npt.NDArray[np.float32]
     found: npt.NDArray[np.uint32]
+    cuts: npt.NDArray[np.uint32]
+    gains: npt.NDArray[np.float32]
+    shares: npt.NDArray[np.float64]
+    strips: npt.NDArray[np.int64]
     left: npt.NDArray[np.int64]
     kept: npt.NDArray[np.int64]
     rows: npt.NDArray[np.int64]
@@ -124,6 +131,10 @@ def room(members: int, halves: npt.NDArray[np.float32]) -> Room:
         tops,
         tops.view(np.float32),
         np.zeros(FOUR, np.uint32),
+        np.zeros(FOUR, np.uint32),
+        np.zeros(FOUR, np.float32),
+        np.zeros(FOUR, np.float64),
+        np.zeros(FOUR, np.int64),
         np.zeros(members, np.int64),
         np.zeros(members, np.int64),
         np.array([row.ctypes.data for row in values], np.int64),
@@ -139,7 +150,7 @@ def exponent_of(peak: Any) -> Any:
     return math.frexp(peak)[1]
 
 
-@compiled
+@inlined
 def _read(rule: Any, unit: Any, room: Any, out: Any) -> None:
     """Read a strip's sums off to out [n], and empty them."""
     size = out.size
@@ -163,7 +174,7 @@ def _read(rule: Any, unit: Any, room: Any, out: Any) -> None:
         below[:] = 0
 
 
-@compiled
+@inlined
 def _one(run: Any, rule: Any, k: Any, at: Any, scale: Any, part: Any) -> None:
     """Add one member's strip, which begins at an element."""
     room, size = part
@@ -180,43 +191,37 @@ def _one(run: Any, rule: Any, k: Any, at: Any, scale: Any, part: Any) -> None:
     room.tops[k] = max(room.tops[k], top)
 
 
-@compiled
-def _found(run: Any, k: Any, at: Any, row: Any, part: Any) -> Any:
-    """One of four strips: its place, cut, gain and share; past the last: zeros."""
-    room, size = part
-    if k >= run.shares.size:
-        room.ahead[row] = 0
-        return room.rows[FOUR], np.uint32(0), np.float32(1), 0.0
-    where = (row, size)
-    place = staged(run, k, at, room, where)
-    cut, place = trimmed(run, k, place, room, where)
-    return place, cut, run.gains[k], np.float64(run.shares[k])
-
-
-@compiled
+@inlined
 def _quad(run: Any, rule: Any, k: Any, at: Any, scale: Any, part: Any) -> None:
-    """Add four members' strips."""
+    """Add four members' strips; past the last member zeros with a share of 0."""
     room, size = part
-    place, cut, gain, share = _found(run, k, at, 0, part)
-    second, cut_2, gain_2, share_2 = _found(run, k + 1, at, 1, part)
-    third, cut_3, gain_3, share_3 = _found(run, k + 2, at, 2, part)
-    fourth, cut_4, gain_4, share_4 = _found(run, k + 3, at, 3, part)
-    places = (place, second, third, fourth)
-    cuts, gains = (cut, cut_2, cut_3, cut_4), (gain, gain_2, gain_3, gain_4)
-    how = (cuts, gains, scale, (share, share_2, share_3, share_4))
-    room.found[:] = 0
+    bare = True
+    for row in range(FOUR):
+        room.found[row], room.ahead[row] = 0, 0
+        room.strips[row], room.shares[row] = room.rows[FOUR], 0
+        room.cuts[row], room.gains[row] = 0, 1
+        if k + row < run.shares.size:
+            place = staged(run, k + row, at, room, (row, size))
+            cut, place = trimmed(run, k + row, place, room, (row, size))
+            room.strips[row], room.cuts[row] = place, cut
+            room.gains[row] = run.gains[k + row]
+            room.shares[row] = np.float64(run.shares[k + row])
+        bare &= (room.cuts[row] == 0) & (room.gains[row] == 1)
+    cuts, gains, shares, rows = room.cuts, room.gains, room.shares, room.strips
+    how = (
+        (cuts[0], cuts[1], cuts[2], cuts[3]),
+        (gains[0], gains[1], gains[2], gains[3]),
+        scale,
+        (shares[0], shares[1], shares[2], shares[3]),
+    )
+    places = (rows[0], rows[1], rows[2], rows[3])
     if rule.loop == PACKED:
         planes = (room.up[:size], room.down[:size])
         quads.add_packs(places, how, planes, room.ahead, room.found)
+    elif bare:
+        quads.add_wholes(places, how, room.reals[:size], room.ahead, room.found)
     else:
-        bare = True
-        for row in range(FOUR):
-            bare &= (cuts[row] == 0) & (gains[row] == 1)
-        sums = room.reals[:size]
-        if bare:
-            quads.add_wholes(places, how, sums, room.ahead, room.found)
-        else:
-            quads.add_reals(places, how, sums, room.ahead, room.found)
+        quads.add_reals(places, how, room.reals[:size], room.ahead, room.found)
     for row in range(min(FOUR, run.shares.size - k)):
         room.tops[k + row] = max(room.tops[k + row], room.found[row])
 

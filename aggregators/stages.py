@@ -1,6 +1,8 @@
 """Compiled loops that have a member's strip ready: as float32, and trimmed.
 
 `run` and `room` are as `runs` has them; `where` is (row of scratch, size of the strip).
+They are written out where they are called: handing over so many arrays takes longer
+than a strip does.
 """
 
 from typing import Any
@@ -8,13 +10,13 @@ from typing import Any
 import numpy as np
 
 from . import kernels
-from .kernels import compiled
+from .kernels import inlined
 from .loads import F32, NONE, less, load
 from .pointers import carray, pointer
 from .strips import AHEAD
 
 
-@compiled
+@inlined
 def staged(run: Any, k: Any, at: Any, room: Any, where: Any) -> Any:
     """Where one member's strip is as float32: as it lies, or worked out."""
     row, size = where
@@ -31,7 +33,7 @@ def staged(run: Any, k: Any, at: Any, room: Any, where: Any) -> Any:
     return room.rows[row]
 
 
-@compiled
+@inlined
 def trimmed(run: Any, k: Any, place: Any, room: Any, where: Any) -> Any:
     """From where on a strip is kept, as bits; and the strip, trimmed if need be.
 
