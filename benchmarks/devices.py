@@ -8,7 +8,6 @@ Needs root (network namespaces), nginx and iproute2.
 
 import json
 import shutil
-import signal
 import sys
 import tempfile
 import time
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from fedelta.benchmarks.encoders import encoder, run_file, texts
-from fedelta.benchmarks.federation import Stage
+from fedelta.benchmarks.federation import Stage, heed
 from fedelta.benchmarks.networks import Network, lacking
 from fedelta.client.joins import layouts as institutions
 from fedelta.server.hosts import admissions
@@ -107,7 +106,7 @@ def main() -> int:
     if lacks := lacking():
         print(lacks, file=sys.stderr)
         return 2
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # and so end what runs
+    heed()
     with ExitStack() as stack:
         root = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="devices-")))
         stage = Stage(root, stack.enter_context(Network(("host", *NAMES))))

@@ -251,6 +251,16 @@ def show(stage: Stage, out: Path, again: dict[str, Any]) -> bool:
     return right
 
 
+def heed() -> None:
+    """End what runs where this is told to stop, however often it is told."""
+
+    def stop(*_: object) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        sys.exit(143)
+
+    signal.signal(signal.SIGTERM, stop)
+
+
 def main() -> int:
     """Play the day; 0 if the model is right and nothing is left."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -260,7 +270,7 @@ def main() -> int:
     if lacks := lacking():
         print(lacks, file=sys.stderr)
         return 2
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # and so end what runs
+    heed()
     with ExitStack() as stack:
         temporary = stack.enter_context(
             tempfile.TemporaryDirectory(prefix="federation-")
