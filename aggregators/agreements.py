@@ -141,6 +141,10 @@ def check(config: Config) -> None:
         ("round.norm_cap", bool(config.round.norm_cap)),
         ("wire.up_bytes", bool(config.wire.up_bytes)),
         ("round.retries", bool(config.round.retries)),
+        ("round.over_select", bool(config.round.over_select)),
+        (f'round.late = "{config.round.late}"', config.round.late != "refuse"),
+        (f'round.mode = "{config.round.mode}"', config.round.mode != "sync"),
+        (f'gate.policy = "{config.gate.policy}"', config.gate.policy != "off"),
         ('run.engine = "flower"', config.run.engine == "flower"),
     ):
         if there:

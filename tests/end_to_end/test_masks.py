@@ -205,6 +205,8 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "cap": ({"round": {"norm_cap": 1.0}}, "does not go with round.norm_cap"),
     "retries": ({"round": {"retries": 1}}, "does not go with round.retries"),
+    "async": ({"round": {"mode": "async"}}, 'does not go with round.mode = "async"'),
+    "gate": ({"gate": {"policy": "report"}}, 'does not go with gate.policy = "report"'),
     "few": ({"data": {"clients": 2}}, "ask more clients"),
     "bound": ({"privacy": {"bound": -1.0}}, "privacy.bound must be"),
 }
