@@ -40,7 +40,7 @@ def test_a_thousand_clients_are_extrapolated() -> None:
 
 @pytest.mark.slow
 def test_memory_does_not_grow_with_clients() -> None:
-    assert "\nflat\n" in told("benchmarks/memory.py", "--clients", "2", "4")
+    assert "\nwithin 300 MB" in told("benchmarks/memory.py", "--clients", "12")
 
 
 @pytest.mark.slow
