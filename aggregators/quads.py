@@ -15,7 +15,7 @@ import numpy as np
 
 from .kernels import WEIGHT_AT, compiled, inlined
 from .pointers import carray, fetch, pointer
-from .strips import EVEN, PIECE, SIZE, WHOLE
+from .strips import AHEAD, EVEN, PIECE, SIZE, WHOLE
 
 
 @inlined
@@ -171,3 +171,55 @@ def add_packs(places: Any, how: Any, planes: Any, ahead: Any, tops: Any) -> None
         _peaks(bits, tops)
         pair = (up[first : first + size], down[first : first + size])
         _packs(bits, values, how, pair, weights)
+
+
+@compiled
+def add_all(loop: Any, given: Any, how: Any, sums: Any, room: Any) -> None:
+    """Add all members' strips, which lie as float32 and have no ties to count.
+
+    Args:
+        loop: whether sums are two planes by sign.
+        given: ([K] addresses, bytes from there on, address of zeros).
+        how: ([K] cuts, [K] gains, [K] int64 shares, scale).
+        sums: (float64, up, down): [n] each.
+        room: ([4] for addresses, [4] for peaks, [K] where peaks go).
+    """
+    places, offset, zeros = given
+    cuts, gains, shares, scale = how
+    ahead, found, tops = room
+    reals, up, down = sums
+    count = shares.size
+    for k in range(0, count, 4):
+        b, c, d = k + 1 < count, k + 2 < count, k + 3 < count
+        second, third, fourth = min(k + 1, count - 1), min(k + 2, count - 1), k + 3
+        fourth = min(fourth, count - 1)
+        here = (
+            places[k] + offset,
+            places[second] + offset if b else zeros,
+            places[third] + offset if c else zeros,
+            places[fourth] + offset if d else zeros,
+        )
+        ahead[0] = here[0] + AHEAD
+        ahead[1] = here[1] + AHEAD if b else 0
+        ahead[2] = here[2] + AHEAD if c else 0
+        ahead[3] = here[3] + AHEAD if d else 0
+        found[:] = 0
+        least = (cuts[k], cuts[second], cuts[third], cuts[fourth])
+        times = (gains[k], gains[second], gains[third], gains[fourth])
+        counts = (
+            np.float64(shares[k]),
+            np.float64(shares[second]) if b else 0.0,
+            np.float64(shares[third]) if c else 0.0,
+            np.float64(shares[fourth]) if d else 0.0,
+        )
+        four = (least, times, scale, counts)
+        cut = least[0] | least[1] | least[2] | least[3]
+        bare = (times[0] == 1) & (times[1] == 1) & (times[2] == 1) & (times[3] == 1)
+        if loop:
+            add_packs(here, four, (up, down), ahead, found)
+        elif bare and cut == 0:
+            add_wholes(here, four, reals, ahead, found)
+        else:
+            add_reals(here, four, reals, ahead, found)
+        for row in range(min(4, count - k)):
+            tops[k + row] = max(tops[k + row], found[row])

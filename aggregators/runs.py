@@ -17,9 +17,9 @@ import numpy.typing as npt
 
 from . import kernels, quads, strips
 from .kernels import INFINITE, compiled, inlined
-from .stages import staged, trimmed
+from .stages import exponent_of, plain_ones, staged, trimmed
 
-STRIP = 8192
+STRIP = 4096
 FOUR = 4
 SPAN = 1 << 16
 
@@ -144,12 +144,6 @@ def room(members: int, halves: npt.NDArray[np.float32]) -> Room:
     )
 
 
-@compiled
-def exponent_of(peak: Any) -> Any:
-    """The least e with a magnitude below 2^e; 0 for 0."""
-    return math.frexp(peak)[1]
-
-
 @inlined
 def _read(rule: Any, unit: Any, room: Any, out: Any) -> None:
     """Read a strip's sums off to out [n], and empty them."""
@@ -232,9 +226,17 @@ def _span(run: Any, rule: Any, at: Any, e: Any, room: Any, out: Any) -> None:
     scale = math.ldexp(1.0, rule.fraction - e)
     unit = math.ldexp(rule.gain, e - rule.fraction)
     room.tops[:] = 0
+    plain = plain_ones(run) and rule.loop in (REAL, PACKED)
     for first in range(0, out.size, STRIP):
         part = (room, min(STRIP, out.size - first))
-        if rule.loop in (REAL, PACKED):
+        if plain:
+            size = part[1]
+            given = (run.places[0], 4 * (at + first), room.rows[FOUR])
+            how = (run.cuts, run.gains, run.shares, scale)
+            sums = (room.reals[:size], room.up[:size], room.down[:size])
+            asked = (room.ahead, room.found, room.tops)
+            quads.add_all(rule.loop == PACKED, given, how, sums, asked)
+        elif rule.loop in (REAL, PACKED):
             for k in range(0, run.shares.size, FOUR):
                 _quad(run, rule, k, at + first, scale, part)
         else:

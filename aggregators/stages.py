@@ -5,12 +5,13 @@ They are written out where they are called: handing over so many arrays takes lo
 than a strip does.
 """
 
+import math
 from typing import Any
 
 import numpy as np
 
 from . import kernels
-from .kernels import inlined
+from .kernels import compiled, inlined
 from .loads import F32, NONE, less, load
 from .pointers import carray, pointer
 from .strips import AHEAD
@@ -54,3 +55,19 @@ def trimmed(run: Any, k: Any, place: Any, room: Any, where: Any) -> Any:
         room.left[k] -= kernels.trim(values, cut, left, room.values[row, :size])
         return cut, room.rows[row]
     return cut + np.uint32(1), place
+
+
+@compiled
+def plain_ones(run: Any) -> Any:
+    """Whether all members lie as float32, and none has ties to count."""
+    plain = True
+    for k in range(run.shares.size):
+        plain &= (run.kinds[0, k] == F32) & (run.kinds[1, k] == NONE)
+        plain &= run.ties[k] < 0
+    return plain
+
+
+@compiled
+def exponent_of(peak: Any) -> Any:
+    """The least e with a magnitude below 2^e; 0 for 0."""
+    return math.frexp(peak)[1]
