@@ -76,7 +76,8 @@ def summary(history: History) -> dict[str, Any]:
     """What `summary.json` would hold if the run ended now.
 
     Example:
-        >>> lines = ({"kind": "evaluation", "round": 0, "metrics": {"loss": 2.0}},)
+        >>> lines = ({"kind": "evaluation", "at": 1.0, "round": 0,
+        ...           "metrics": {"loss": 2.0}},)
         >>> summary(History(Path(), {}, {}, lines))["metrics"]["base"]
         {'loss': 2.0}
     """
