@@ -61,7 +61,8 @@ class MaskedStrategy(RoundStrategy):
         if outcomes.kept(session, number) is not None:
             return []
         self._masking = Masking(session, number, asked, grid)
-        told = agreements.told(session.config, len(asked))
+        size = session.layout(names[0]).size
+        told = agreements.told(session.config, len(asked), size)
         session.record.add("masks", round=number, **told)
         try:
             messages = self._masking.begin()
