@@ -2,22 +2,20 @@
 
 Prints what was done, how often, and whether every run that was finished afterwards came
 to the undisturbed run's model, bit for bit, with each client counted once. The storm
-needs root (network namespaces), nginx and iproute2, the clock libfaketime, the disk
-root; what a machine lacks is said and left out.
+needs root (network namespaces), nginx and iproute2, the disk root; what a machine lacks
+is said and left out.
 """
 
 import argparse
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, replace
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -25,9 +23,9 @@ from safetensors import SafetensorError
 from fedelta.benchmarks import deaths, scenarios
 from fedelta.protocols.errors import FedeltaError
 from fedelta.protocols.settings import Config
-from fedelta.server import files
 
-FAKETIME = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1"
+KILLED = "after rename of the manifest"
+"""Where the run is killed whose clock is turned."""
 SMALL, STEP = 120, 120
 """KiB of the disk that fills up, and by how much it grows each time."""
 Row = tuple[str, str, int, int, int]  # fault, where, how often, runs, same
@@ -68,31 +66,21 @@ def filled(given: Config, root: Path, wanted: str) -> Row:
 
 def turned(given: Config, root: Path, wanted: str) -> Row:
     """A run whose clock is a year ahead, that is killed, and goes on a year behind."""
-    out = root / "clock" / "run"
-    out.mkdir(parents=True)
-    files.write_json(
-        out / "config.json",
-        asdict(replace(given, run=replace(given.run, out=str(out)))),
-    )
-    jumps = 0
-    for shift in ("+365d", "-365d", "+1d"):
-        again = {
-            "LD_PRELOAD": FAKETIME,
-            "FAKETIME": shift,
-            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-        }
-        command = [sys.executable, "-m", "fedelta.server.cli", "resume", str(out)]
-        running = subprocess.Popen(
-            [*command, "--workers", "1", "-q"], env={**os.environ, **again}
-        )
-        last = out / "journal" / f"round-000{jumps + 1}" / "manifest.json"
-        while running.poll() is None and not (shift != "+1d" and last.exists()):
-            time.sleep(0.02)
-        if running.poll() is None:
-            running.send_signal(signal.SIGKILL)
-        running.wait()
+    attempt, folder = scenarios.simulated(given), root / "clock"
+    folder.mkdir()
+    real, jumps = time.time, 0
+
+    def shifted(days: int) -> deaths.Attempt:
+        def run(folder: Path) -> None:
+            time.time = lambda: real() + 86_400.0 * days
+            attempt(folder)
+
+        return run
+
+    for days, point in ((365, KILLED), (-365, KILLED), (1, "")):
+        deaths.forked(shifted(days), folder, deaths.Fate(point, 1))
         jumps += 1
-    same = (out / "summary.json").exists() and deaths.digest(out) == wanted
+    same = deaths.digest(folder / "run") == wanted
     return "the clock jumps by two years", "server and clients", jumps, 1, int(same)
 
 
@@ -141,10 +129,7 @@ def others(root: Path) -> list[Row]:
         say("left out: the full disk needs root (a small file system is mounted)")
     else:
         rows.append(filled(given, root, wanted))
-    if not Path(FAKETIME).exists():
-        say("left out: the clock needs libfaketime: apt-get install libfaketime")
-    else:
-        rows.append(turned(given, root, wanted))
+    rows.append(turned(given, root, wanted))
     return rows
 
 

@@ -12,10 +12,9 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.mark.slow
 @pytest.mark.needs_root
-@pytest.mark.needs_program("faketime", "faketime")
 def test_whatever_happens_the_model_is_the_undisturbed_runs(tmp_path: Path) -> None:
     rows = tmp_path / "rows.json"
-    command = ["--kills", "18", "--blows", "0", "--json", str(rows)]
+    command = ["--kills", "12", "--blows", "0", "--json", str(rows)]
     done = subprocess.run(
         [sys.executable, "benchmarks/chaos.py", *command],
         cwd=ROOT,
@@ -27,7 +26,7 @@ def test_whatever_happens_the_model_is_the_undisturbed_runs(tmp_path: Path) -> N
     assert done.returncode == 0, done.stdout + done.stderr
     assert "left out" not in done.stdout
     found = json.loads(rows.read_text())
-    assert sum(row[2] for row in found if row[0].startswith(("before", "after"))) >= 18
+    assert sum(row[2] for row in found if row[0].startswith(("before", "after"))) >= 12
     assert {"the disk is full", "the clock jumps by two years"} <= {
         row[0] for row in found if row[2]
     }
