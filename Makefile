@@ -100,11 +100,10 @@ check-g: $(VENV)/.ready ## plans, gates, diagnoses, searches, exports; the evide
 
 check-f: $(VENV)/.ready ## privacy, provenance, masks and attacks: proofs by test, benchmarks in a reduced form
 	$(PIP) install --quiet -c constraints.txt -e '.[privacy]'
-	$(BIN)/python -m pytest tests/aggregators/test_noises.py tests/client/test_accountants.py tests/client/test_clippings.py tests/server/test_protections.py tests/server/test_provenances.py tests/end_to_end/test_attacks.py tests/end_to_end/test_privacy_benchmark.py
+	$(BIN)/python -m pytest tests/aggregators/test_noises.py tests/client/test_accountants.py tests/client/test_clippings.py tests/server/test_protections.py tests/server/test_provenances.py tests/end_to_end/test_attacks.py
 	$(BIN)/python -m pytest tests/protocols/test_lanes.py tests/protocols/test_keystreams.py tests/server/test_unmaskings.py tests/client/joins/test_masked.py tests/end_to_end/test_masks.py
 	$(BIN)/python benchmarks/secagg.py --elements 300000
 	$(BIN)/python benchmarks/attacks.py --quick --cells 11 --results build/attacks.json
-	$(BIN)/python benchmarks/privacy.py --quick --cells 3 --results build/privacy.json
 
 constraints: ## rewrite constraints.txt from a fresh environment
 	rm -rf build/pins && $(PYTHON) -m venv build/pins
