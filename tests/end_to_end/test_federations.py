@@ -98,8 +98,16 @@ def test_a_run_leaves_all_that_it_promises(shelf: Path, tmp_path: Path) -> None:
     assert all(0 <= one["accuracy"] <= 1 for one in metrics["local"])
     sent = summary["bytes"]
     told = lines(config, "contribution")
-    assert sent["up"] == sum(one["bytes"] for one in told)
-    assert sent["down"] == sum(one["down"] for one in told)
+    rest = [
+        one
+        for line in lines(config, "traffic")
+        for one in line["clients"].values()
+        if line["what"] == "query"
+    ]
+    assert sent["up"] == sum(one["bytes"] for one in told) + sum(
+        one["up"] for one in rest
+    )
+    assert sent["down"] == sum(one["down"] for one in [*told, *rest])
     parameters = lines(config, "run")[0]["parameters"]
     assert sent["up_dense_fp32"] == 4 * parameters * len(told)
     assert sent["up"] < sent["up_dense_fp32"]
@@ -113,6 +121,8 @@ def test_a_run_leaves_all_that_it_promises(shelf: Path, tmp_path: Path) -> None:
         "evaluation",
         "local",
         "central",
+        "traffic",
+        "comparison",
     }
     assert [kind for kind in heard if kind not in ("asked", "alone")] == kinds
     assert resume(folder) == summary

@@ -29,7 +29,7 @@ def written(folder: Path, text: str) -> Path:
         ("run.rounds=many", "run.rounds: must be a valid integer, not 'many'"),
         ("run.rounds=2.5", "run.rounds"),
         ("train.learning_rate=nan", "train.learning_rate must be above 0"),
-        ("lora.space=dense", "'frozen-a' or 'factors'"),
+        ("lora.space=dense", "'core' or 'factors'"),
         ("lora.targets=[]", "lora.targets"),
         ("merge.recipe=tie()", "merge.recipe"),
         ("merge.recipe=ties(density=2)", "merge.recipe"),
