@@ -250,6 +250,7 @@ def test_properties_follow_recipe_and_space() -> None:
     assert properties(recipe("ties"), "product").family == "sum"
     assert {one["name"] for one in describe()} >= {"fedavg", "ties", "dare", "grouped"}
     with pytest.raises(
-        ConfigError, match="allowed: product, residual, frozen-a, share-a, core, factors, full"
+        ConfigError,
+        match="allowed: product, residual, frozen-a, share-a, core, factors, full",
     ):
         properties(mean, "outer")

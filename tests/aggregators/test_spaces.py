@@ -265,7 +265,8 @@ def test_what_does_not_fit_is_refused() -> None:
     with pytest.raises(QuorumError):
         run("fedavg", [])
     with pytest.raises(
-        ConfigError, match="allowed: product, residual, frozen-a, share-a, core, factors, full"
+        ConfigError,
+        match="allowed: product, residual, frozen-a, share-a, core, factors, full",
     ):
         run("fedavg", cohort(), "elsewhere")
     with pytest.raises(ConfigError, match="allowed: 1 and above"):
