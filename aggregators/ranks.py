@@ -15,14 +15,16 @@ import numpy.typing as npt
 
 from ..protocols.vectors import Floats
 from .kernels import INFINITE, compiled
-from .pointers import fetch
-from .strips import AHEAD, PIECE
+from .pointers import compared, fetch, lowest, ones
+from .strips import AHEAD
 
 Bits = npt.NDArray[np.uint32]
 Read = Callable[[], Iterator[Floats]]
 
 _SIZE = np.uint32(0x7FFFFFFF)
-_ONES = np.uint64(0x0101010101010101)
+_0, _1 = np.uint64(0), np.uint64(1)
+_LANES = 16
+_STEP = 64
 _EVERY, _TAKEN = 4096, 64
 _SMALL = 1 << 15
 _SPREAD = 4.5
@@ -56,14 +58,15 @@ def ranked(read: Read, size: int, most: int, scratch: Bits) -> Rank:
     if most >= size:
         return _counted(read, most)
     low, high = (1, int(INFINITE)) if size <= _SMALL else _bracket(read, size, most)
-    above = found = top = 0
-    marks = _marks()
+    above = found = 0
+    tops = np.zeros(_LANES, np.uint32)
     for values in read():
         words = values.view(np.uint32)
-        more, found, peak = sift(words, (low, high), marks, scratch, found)
-        above, top = above + more, max(top, peak)
+        more, found = sift(words, (low, high), tops, scratch, found)
+        above += more
         if found < 0:
             return _counted(read, most)
+    top = int(tops.max())
     if top >= INFINITE:
         return Rank(1, -1, top)
     if not above < most <= above + found:
@@ -123,51 +126,47 @@ def _picked(counts: npt.NDArray[np.int64], most: int) -> tuple[int, int]:
     return counts.size - 1 - at, most - int(above[at] - counts[::-1][at])
 
 
-def _marks() -> npt.NDArray[np.uint64]:
-    return np.zeros((2, PIECE // 8), np.uint64)
-
-
 @compiled
-def sift(words: Any, between: Any, marks: Any, out: Any, found: Any) -> Any:
+def sift(words: Any, between: Any, tops: Any, out: Any, found: Any) -> Any:
     """Count magnitudes from `high` up; set aside those from `low` up to below it.
 
     Args:
         words: float32 values' bits.
         between: (low, high).
-        marks: scratch, [2, 16] uint64.
+        tops: [16] where the largest is kept, in any of them.
         out: where those between go, from `found` on.
         found: how many are there already.
 
     Returns:
-        How many are above; how many were set aside in all, -1: no room; the largest.
+        How many are above; how many were set aside in all, -1: no room.
     """
-    low, high = np.uint32(between[0]), np.uint32(between[1])
-    least, more = marks[0], marks[1]
-    reach, beyond = least.view(np.uint8), more.view(np.uint8)
-    above: Any = np.uint64(0)
-    top: Any = np.uint32(0)
-    here = np.int64(words.ctypes.data) + AHEAD
-    for first in range(0, words.size, PIECE):
-        part = words[first : first + PIECE]
-        if found + part.size > out.size:
-            return np.int64(above), -1, top
-        for line in range(0, 4 * PIECE, 64):
-            fetch(here + 4 * first + line)
-        if part.size < PIECE:
-            marks[:] = 0
-        for i in range(part.size):
-            size = part[i] & _SIZE
-            top = max(top, size)
-            reach[i] = size >= low
-            beyond[i] = size >= high
-        for at in range(least.size):
-            above += (more[at] * _ONES) >> np.uint64(56)
-            if least[at] != more[at]:
-                for i in range(8 * at, 8 * at + 8):
-                    if reach[i] != beyond[i]:
-                        out[found] = part[i] & _SIZE
-                        found += 1
-    return np.int64(above), found, top
+    low, high = np.int32(between[0]), np.int32(between[1])
+    above: Any = _0
+    here, peaks = np.int64(words.ctypes.data), np.int64(tops.ctypes.data)
+    whole = words.size - words.size % _STEP
+    for first in range(0, whole, _STEP):
+        if found + _STEP > out.size:
+            return np.int64(above), -1
+        place = here + 4 * first
+        for line in range(0, 4 * _STEP, 64):
+            fetch(place + AHEAD + line)
+        reach, beyond = compared(place, low, high, peaks)
+        above += ones(beyond)
+        left = reach ^ beyond
+        while left != _0:
+            out[found] = words[first + np.int64(lowest(left))] & _SIZE
+            found += 1
+            left &= left - _1
+    for i in range(whole, words.size):
+        size = words[i] & _SIZE
+        tops[0] = max(tops[0], size)
+        above += np.uint64(size >= high)
+        if low <= size < high:
+            if found == out.size:
+                return np.int64(above), -1
+            out[found] = size
+            found += 1
+    return np.int64(above), found
 
 
 @compiled
