@@ -29,6 +29,14 @@ def compiled(function: F) -> F:
     return cast(F, made)
 
 
+def fused(function: F) -> F:
+    """The same where products that are added may stay unrounded: they are exact."""
+    made = numba.njit(
+        nogil=True, cache=True, error_model="numpy", fastmath={"contract"}
+    )(function)
+    return cast(F, made)
+
+
 def inlined(function: F) -> F:
     """Write a loop out where it is called: what it is handed need not be counted."""
     return cast(F, numba.njit(inline="always", error_model="numpy")(function))

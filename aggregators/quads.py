@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from .kernels import WEIGHT_AT, compiled, inlined
+from .kernels import WEIGHT_AT, compiled, fused, inlined
 from .pointers import carray, fetch, pointer
 from .strips import AHEAD, EVEN, PIECE, SIZE, WHOLE
 
@@ -120,7 +120,7 @@ def _four(places: Any, first: Any, size: Any, kind: Any) -> Any:
     )
 
 
-@compiled
+@fused
 def add_wholes(places: Any, how: Any, sums: Any, ahead: Any, tops: Any) -> None:
     """Add all of four strips to sums [n] float64.
 
@@ -139,7 +139,7 @@ def add_wholes(places: Any, how: Any, sums: Any, ahead: Any, tops: Any) -> None:
         _wholes(bits, values, how, sums[first : first + size], tops)
 
 
-@compiled
+@fused
 def add_reals(places: Any, how: Any, sums: Any, ahead: Any, tops: Any) -> None:
     """Add what reaches the cuts, times the gains."""
     for first in range(0, sums.size, PIECE):
@@ -151,7 +151,7 @@ def add_reals(places: Any, how: Any, sums: Any, ahead: Any, tops: Any) -> None:
         _reals(bits, values, how, sums[first : first + size])
 
 
-@compiled
+@fused
 def add_packs(places: Any, how: Any, planes: Any, ahead: Any, tops: Any) -> None:
     """The same to two planes by sign, weights in the upper bits."""
     up, down = planes
