@@ -18,7 +18,7 @@ from ..protocols.vectors import Block, Contribution, Floats, Layout, Span, TaskV
 from .base import Key, Member, Recipe
 from .folds import Folds
 from .scales import Numbers, Survey, agreed, same
-from .sources import Work
+from .sources import Work, release, succeed
 from .sweeps import Sweeps
 from .transforms import scaled
 
@@ -83,12 +83,16 @@ class Reduction:
 
 def prepare(recipe: Recipe, members: Sequence[Member], key: Key) -> list[Member]:
     """Apply what comes before the sum, member by member, in name order."""
-    prepared = []
+    prepared: list[Member] = []
     for one in sorted(members, key=lambda member: member.name):
         contribution = one.contribution
+        if prepared and recipe.before:
+            succeed(contribution, prepared[-1].contribution)
         for transform in recipe.before:
             contribution = transform.apply(contribution, key.of(one.name))
         prepared.append(replace(one, contribution=contribution))
+    if prepared and recipe.before:
+        release(prepared[-1].contribution)
     return prepared
 
 

@@ -98,6 +98,30 @@ def reader(contribution: Contribution) -> Contribution:
     return contribution.clone() if isinstance(contribution, Payload) else contribution
 
 
+def payload(contribution: Contribution) -> Payload | None:
+    """The payload that a contribution is computed from, where it is of one."""
+    source: Contribution | None = contribution
+    while source is not None and not isinstance(source, Payload):
+        source = getattr(source, "source", None)
+    return source
+
+
+def release(contribution: Contribution) -> None:
+    """Let go of what is held of a contribution that is not read on now."""
+    found = payload(contribution)
+    if found is not None:
+        found.release()
+
+
+def succeed(contribution: Contribution, other: Contribution) -> None:
+    """Read one with the memory that another was read with, which is let go."""
+    one, before = payload(contribution), payload(other)
+    if before is not None and one is not None:
+        one.succeed(before)
+    elif before is not None:
+        before.release()
+
+
 def _lies(
     source: Contribution, tensor: int
 ) -> tuple[tuple[str, Array], tuple[str, Array] | None] | None:

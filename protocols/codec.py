@@ -9,10 +9,11 @@ from .codings import fits
 from .containers import Buffer, unpack
 from .encoding import encode, repack
 from .headers import Context, Header, admitted
-from .payloads import Payload, validated
+from .payloads import Payload
 from .refusals import Reason, Refusal, RefusedError
 from .streams import Streams
 from .tables import read
+from .validations import validated
 from .values import CODINGS
 from .wires import Choice, Wire, wire
 

@@ -10,27 +10,16 @@ from . import kernels
 from .codings import Counts, Halves
 from .masks import drawn, mask_key
 from .positions import GAPS, read_places
-from .refusals import Reason, refuse
 from .streams import Streams
-from .values import CODINGS, HALVES
+from .values import CODINGS
 from .vectors import SPAN, Block, Floats, Positions, Span
 from .wires import Choice
 
 Bytes = npt.NDArray[np.uint8]
 
-FLAWS = {
-    kernels.RANGE: (Reason.INDEX_RANGE, "a place outside its span"),
-    kernels.LENGTH: (Reason.LENGTH_MISMATCH, "more or fewer places than values"),
-    kernels.LOOSE: (Reason.NOT_CANONICAL, "bits or gaps after the last value"),
-    kernels.INFINITE: (Reason.NON_FINITE, "a value is not finite"),
-    kernels.NEGATIVE: (Reason.NOT_CANONICAL, "a negative zero"),
-    kernels.ZERO: (Reason.NOT_CANONICAL, "a zero is spelled out"),
-    kernels.CODE: (Reason.NOT_CANONICAL, "a code that no value has"),
-}
-
 
 class Payload:
-    """A validated contribution; it holds one decompressed chunk at most.
+    """A validated contribution; it holds one decompressed chunk at most, see `release`.
 
     A block is a view of scratch: valid until the next block is read. One thread at a
     time may read; threads take a `clone` each. Spans with few values are decoded many
@@ -52,6 +41,7 @@ class Payload:
         "_keys",
         "_planes",
         "_positions",
+        "_room",
         "_run",
         "_streams",
         "header",
@@ -74,9 +64,9 @@ class Payload:
         self._planes: Sequence[Bytes] = ()
         self._ends = np.zeros(1, np.int64)
         self._keys: dict[int, int] = {}
-        widest = min(SPAN, self.kept)
-        self._floats = np.empty(widest, np.float32)
-        self._positions: Positions = np.empty(widest + 1, np.uint16)
+        self._room: Bytes | None = None
+        self._floats = np.empty(0, np.float32)
+        self._positions: Positions = np.empty(0, np.uint16)
 
     @property
     def streams(self) -> Streams:
@@ -92,7 +82,30 @@ class Payload:
 
     def clone(self) -> "Payload":
         """Another reader of the same bytes, with scratch of its own."""
-        return Payload(self._streams, self.norm, self.peaks)
+        other = Payload(self._streams, self.norm, self.peaks)
+        other.release()
+        return other
+
+    def release(self) -> None:
+        """Let go of the chunk and the scratch; the next block is decoded anew.
+
+        From now on frames are taken to be what `validated` found them to be.
+        """
+        self._planes, self._chunk, self._run = (), -1, -1
+        self._room = np.empty(0, np.uint8)
+        self._floats = np.empty(0, np.float32)
+        self._positions = np.empty(0, np.uint16)
+
+    def succeed(self, other: "Payload") -> None:
+        """Take over another's scratch; both decode their next block anew.
+
+        Memory that is new page by page takes longer to get than to fill.
+        """
+        self.release()
+        if other._room is not None:  # noqa: SLF001 - our own
+            self._room = other._room  # noqa: SLF001
+        self._floats, self._positions = other._floats, other._positions  # noqa: SLF001
+        other.release()
 
     def exponent(self, tensor: int) -> int:
         """The e of a tensor: its values are small multiples of powers of two."""
@@ -135,6 +148,11 @@ class Payload:
             at += size
         return tensors
 
+    @property
+    def scratch(self) -> tuple[Floats, kernels.Ends]:
+        """The values of the run that was decoded last, and where each span's end."""
+        return self._floats, self._ends
+
     def steps(self, first: int, last: int) -> Halves:
         """The steps of spans `first` to `last` of one tensor, of an integer format."""
         streams = self._streams
@@ -149,6 +167,10 @@ class Payload:
         first, last = int(streams.runs[run]), int(streams.runs[run + 1])
         self._run = -1
         self._load(first)
+        widest = min(SPAN, self.kept)
+        if self._positions.size <= widest:
+            self._floats = np.empty(widest, np.float32)
+            self._positions = np.empty(widest + 1, np.uint16)
         kept = streams.tables.kept[first:last]
         self._ends = np.zeros(kept.size + 1, np.int64)
         np.cumsum(kept, out=self._ends[1:])
@@ -174,7 +196,11 @@ class Payload:
             else:
                 low = middle + 1
         self._planes, self._chunk, self._run = (), -1, -1
-        self._planes, self._chunk = self._streams.load(low), low
+        if self._room is None:
+            self._planes = self._streams.load(low)
+        else:
+            self._room, self._planes = self._streams.load_again(low, self._room)
+        self._chunk = low
 
     def _plane(self, plane: int, first: int, last: int) -> Bytes:
         ends = self._streams.ends[plane]
@@ -241,51 +267,3 @@ class Payload:
             start, end = self._ends[index - first], self._ends[index - first + 1]
             key = self._keys[span.tensor]
             drawn(key, span, choice.density, self._positions[start:end])
-
-
-def validated(streams: Streams) -> tuple[Payload, npt.NDArray[np.float64]]:
-    """Every chunk is decompressed and every value looked at, once.
-
-    Returns:
-        The payload; by tensor, its largest step or magnitude, from which e follows.
-
-    Raises:
-        RefusedError: with the first thing that is wrong.
-    """
-    layout, choices = streams.layout, streams.tables.choices
-    payload = Payload(streams, 0.0, np.zeros(len(layout.names), np.float32))
-    zeros = np.array([one.places != "gaps" for one in choices], np.bool_)
-    grouped = np.array([CODINGS[one.values].group > 0 for one in choices], np.bool_)
-    found = np.zeros(len(layout.spans), np.float64)
-    steps = np.zeros(len(layout.names), np.float64)
-    total = 0.0
-    for run, first in enumerate(streams.runs[:-1].tolist()):
-        last = int(streams.runs[run + 1])
-        owners = streams.owners[first:last]
-        flaw, at = payload.decode(run)
-        _check(flaw, layout.names[streams.owners[at]])
-        flaw, at, squares = kernels.examine(
-            payload._floats,  # noqa: SLF001 - our own
-            np.arange(last - first),
-            payload._ends,  # noqa: SLF001 - our own
-            zeros[owners],
-            found[first:last],
-        )
-        _check(flaw, layout.names[owners[at]])
-        total += squares
-        for index in np.flatnonzero(grouped[owners]).tolist():
-            halves = payload.steps(first + index, first + index + 1).view(np.uint16)
-            top = float(HALVES[halves.max(initial=0)])
-            steps[owners[index]] = max(steps[owners[index]], top)
-    np.maximum.at(payload.peaks, streams.owners, found.astype(np.float32))
-    payload.peaks.flags.writeable = False
-    payload.norm = float(np.sqrt(total))
-    scaled = np.ldexp(steps, streams.tables.exponents)
-    return payload, np.where(grouped, scaled, payload.peaks)
-
-
-def _check(flaw: int, tensor: str) -> None:
-    """Refuse what a loop found, unless it is `kernels.FINE`."""
-    if flaw != kernels.FINE:
-        reason, detail = FLAWS[flaw]
-        refuse(reason, f"{tensor}: {detail}")

@@ -118,6 +118,14 @@ class Streams:
             at += size
         return planes
 
+    def load_again(self, chunk: int, room: Bytes) -> tuple[Bytes, list[Bytes]]:
+        """The same of a payload that was validated; the memory, new if it is longer."""
+        spans = self.layout.chunks[chunk]
+        size = int((self.ends[:, spans.stop] - self.ends[:, spans.start]).sum())
+        if room.size < size:
+            room = np.empty(size + size // 8, np.uint8)
+        return room, self.load_into(chunk, room)
+
     @property
     def _lacks(self) -> Reason:
         dense = self.wire.places == "all"
