@@ -15,12 +15,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from . import kernels, quads, strips
+from . import kernels, pairs, quads, strips
 from .kernels import INFINITE, compiled, inlined
 from .stages import exponent_of, plain_ones, staged, trimmed
 
 STRIP = 4096
-FOUR = 4
+TWO, FOUR = 2, 4
 SPAN = 1 << 16
 
 REAL, SUM, PACKED, WIDE = range(4)
@@ -227,6 +227,10 @@ def _span(run: Any, rule: Any, at: Any, e: Any, room: Any, out: Any) -> None:
     unit = math.ldexp(rule.gain, e - rule.fraction)
     room.tops[:] = 0
     plain = plain_ones(run) and rule.loop in (REAL, PACKED)
+    if plain and run.shares.size == TWO:
+        how = (at, scale, rule.loop == PACKED, unit)
+        if pairs.merge(run, rule, how, out, room.tops):
+            return
     for first in range(0, out.size, STRIP):
         part = (room, min(STRIP, out.size - first))
         if plain:

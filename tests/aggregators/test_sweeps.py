@@ -108,6 +108,14 @@ def test_dense_runs_are_what_spans_are(text: str, count: int) -> None:
     equal(text, cohort(count, lambda k: vector(f"v{k}", 10.0**-k)))
 
 
+@pytest.mark.parametrize("shares", [(1, 1), (3, 3), (4, 4), (5, 0), (2, 9)])
+@pytest.mark.parametrize("text", ["fedavg", "ties(1.0)", "ties(0.3, gain=-0.7)"])
+def test_two_dense_members_too(text: str, shares: tuple[int, int]) -> None:
+    for other in (vector("v1", 1e-12), vector("v0", -1.0)):
+        given = zip((vector("v0"), other), shares, strict=True)
+        equal(text, [Member(f"m{k}", *one) for k, one in enumerate(given)])
+
+
 @pytest.mark.parametrize("text", ["fedavg", "ties(0.3)"])
 def test_large_shares_too(text: str) -> None:
     members = cohort(3, lambda k: vector(f"v{k}"))
