@@ -7,13 +7,14 @@ after trimming, ratios of magnitudes) over a like part of them where there are m
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-from ..protocols.vectors import Contribution, Floats, Layout
+from ..protocols.vectors import Contribution, Floats, Layout, Span
 from .scales import same
+from .sources import release, succeed
 
 Table = npt.NDArray[np.float64]
 
@@ -21,6 +22,8 @@ PRODUCTS, OPPOSED, BOTH, RATIOS, RATED, TRIMMED, KEPT = range(7)
 """Inner products; opposite signs, of so many elements that both move; sums of |log2| of
 the ratio of magnitudes, of so many; opposite signs after trimming, of so many."""
 
+HELD = 1 << 24
+"""Elements of all updates that are held at once, or one block of each."""
 SAMPLED = 1 << 23
 """Elements of all updates that the dearer tables are taken over."""
 
@@ -47,20 +50,39 @@ def tables(
     found: dict[str, Table] = defaultdict(lambda: np.zeros((7, count, count)))
     every = stride(layout, count)
     held: list[Floats] = []
-    for place, span in enumerate(layout.spans):
-        values = np.stack([view.block(span).dense() for view in views])
+    for span, values in _read(views):
         table = found[group[span.tensor]]
         _signs(values, table, OPPOSED)
         wide = values.astype(np.float64)
         table[PRODUCTS] += wide @ wide.T
-        if place % every == 0:
+        del wide
+        if span.index % every == 0:
             _ratios(np.abs(values), table)
-            held.append(values)
-        ends = place + 1 == len(layout.spans)
-        if held and (ends or layout.spans[place + 1].tensor != span.tensor):
+            held.append(values.copy())
+        after = layout.spans[span.index + 1 : span.index + 2]
+        if held and [one.tensor for one in after] != [span.tensor]:
             _trimmed(np.concatenate(held, axis=1), density, table)
             held = []
     return dict(found)
+
+
+def _read(views: Sequence[Contribution]) -> Iterator[tuple[Span, Floats]]:
+    """Each span of all views [K, n], in order; one view is open at a time."""
+    layout, count = views[0].layout, len(views)
+    for chunk in layout.chunks:
+        spans = layout.spans[chunk.start : chunk.stop]
+        each = max(1, HELD // max(1, count * max(span.size for span in spans)))
+        for first in range(0, len(spans), each):
+            part = spans[first : first + each]
+            ends = np.cumsum([0, *(span.size for span in part)]).tolist()
+            values = np.empty((count, ends[-1]), np.float32)
+            for k, view in enumerate(views):
+                succeed(view, views[k - 1])
+                for span, at in zip(part, ends[:-1], strict=True):
+                    values[k, at : at + span.size] = view.block(span).dense()
+            for span, at in zip(part, ends[:-1], strict=True):
+                yield span, np.ascontiguousarray(values[:, at : at + span.size])
+    release(views[-1])
 
 
 def stride(layout: Layout, count: int) -> int:

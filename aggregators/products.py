@@ -9,6 +9,7 @@ import numpy.typing as npt
 from ..protocols.errors import BoundsError, PayloadError
 from ..protocols.vectors import Block, Contribution, Floats, Layout, Pair, Span
 from .scales import spans_of
+from .sources import release
 from .tallies import Stack
 
 Reals = npt.NDArray[np.float64]
@@ -55,6 +56,7 @@ def stacks(
             if not np.isfinite(factor).all():
                 raise BoundsError("not finite", tensor=name)
         held[pair.weight] = Stack(b, a, pair.scaling)
+    release(contribution)
     return held
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..protocols.vectors import Contribution
+from .sources import release
 
 DENSITIES = (0.01, 0.05, 0.1, 0.2, 0.5)
 """Kept shares of all elements for which the energy is told."""
@@ -52,6 +53,7 @@ def _counted(view: Contribution, every: int) -> tuple[Counts, Counts, int]:
         squares = np.square(values, dtype=np.float64)
         counts += np.bincount(bits, minlength=_BINS)
         energy += np.bincount(bits, squares, minlength=_BINS)
+    release(view)
     return counts, energy, size
 
 

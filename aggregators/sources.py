@@ -116,6 +116,8 @@ def release(contribution: Contribution) -> None:
 def succeed(contribution: Contribution, other: Contribution) -> None:
     """Read one with the memory that another was read with, which is let go."""
     one, before = payload(contribution), payload(other)
+    if one is before:
+        return
     if before is not None and one is not None:
         one.succeed(before)
     elif before is not None:

@@ -24,6 +24,7 @@ from .reductions import (
     reduction,
 )
 from .scales import Numbers, same
+from .sources import release
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +89,7 @@ def fold(
     group = member.group if recipe.outer is not None else ""
     if recipe.reducer.cohort is not None:
         tally.whole[member.name] = flat(member.contribution)
+        release(member.contribution)
         tally.members[member.name] = group
         if stacks:
             tally.stacks[member.name] = stacks
@@ -100,6 +102,7 @@ def fold(
         part = sums[:, span.flat : span.flat + span.size]
         block = member.contribution.block(span)
         recipe.reducer.fold(part, block, share, tally.numbers.scale(span.index))
+    release(member.contribution)
     tally.members[member.name] = group
     if stacks:
         tally.stacks[member.name] = stacks
