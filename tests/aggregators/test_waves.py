@@ -10,8 +10,10 @@ import pytest
 
 from fedelta.aggregators import waves
 from fedelta.aggregators.base import Key, Member
+from fedelta.aggregators.compare import compare
 from fedelta.aggregators.recipes import recipe
 from fedelta.aggregators.reductions import flat, merged
+from fedelta.aggregators.replies import Arrival
 from fedelta.protocols import seeds
 from fedelta.protocols.codec import Context, Header, Payload, decode, encode
 from fedelta.protocols.vectors import Block, Contribution, Layout, Span, TaskVector
@@ -72,6 +74,14 @@ def test_memory_does_not_grow_with_the_members(text: str) -> None:
     """A member that stayed open would hold its chunk, 0.7 MiB, and its scratch."""
     peak(17, text)  # what is kept once
     assert peak(64, text) - peak(17, text) < 3 * MEBI
+
+
+def test_comparing_leaves_no_member_open() -> None:
+    members = opened(5)
+    compare([Arrival(one.name, one.contribution, one.share) for one in members])
+    for one in members:
+        assert isinstance(one.contribution, Payload)
+        assert not one.contribution.scratch[0].size
 
 
 def test_a_member_that_is_not_read_holds_nothing() -> None:
