@@ -19,7 +19,8 @@ def fedavg() -> Recipe:
     What a member left out counts as 0, and lowers the mean. Negative weights and
     weights that add up to nothing are refused.
 
-    Cost: one number an element in the state; in products a QR of the stacked factors.
+    Cost: one pass, O(K n); one number an element in the state. In products of R ranks
+    together a QR of the stacked factors, O((out + in) R^2).
 
     Source: McMahan et al., `Communication-Efficient Learning of Deep Networks from
     Decentralized Data <https://arxiv.org/abs/1602.05629>`_, 2017, algorithm 1.
@@ -64,8 +65,8 @@ def ties(
     element does not move. A trim below what a wire format kept already changes
     nothing.
 
-    Cost: two passes over what came (a threshold a tensor, then the sums); up and down,
-    value and weight, two to four numbers an element in the state.
+    Cost: two passes over what came (a threshold a tensor, then the sums), O(K n); up
+    and down, value and weight, two to four numbers an element in the state.
 
     Source: Yadav et al., `TIES-Merging <https://arxiv.org/abs/2306.01708>`_, 2023,
     section 3.
@@ -107,7 +108,8 @@ def dare(
     one of so many neighbours is kept. Unbiased, with 1 / d - 1 times the square of
     every element as variance: over rounds, kept and dropped are dropped alike.
 
-    Cost: one number an element in the state, and the drawing of the masks.
+    Cost: one pass, O(K n); one number an element in the state, and the drawing of the
+    masks.
 
     Source: Yu et al., `Language Models are Super Mario
     <https://arxiv.org/abs/2311.03099>`_, 2024, section 3.
@@ -142,7 +144,7 @@ def dare_ties(
 
     Cost: as `ties`, without the pass for thresholds unless it trims again.
 
-    Source: as `dare` and `ties`.
+    Source: Yu et al., 2024, as `dare` says; Yadav et al., 2023, as `ties` says.
 
     Args:
         density: the share that is kept.

@@ -86,7 +86,7 @@ def lines(alpha: float = 0.5, beta: float = 0.5) -> Transform:
     with l = 0 ... L - 1 read off the names (see `fractions`). Before a recipe it acts
     on each contribution, after it on the merge; in a linear recipe that is the same.
 
-    Cost: nothing beside the multiplication.
+    Cost: O(n), and one read for peaks where a reply does not state them.
 
     Source: Wang et al., `LiNeS: Post-training Layer Scaling
     <https://arxiv.org/abs/2410.17146>`_, 2025, section 4.

@@ -133,7 +133,7 @@ def fisher(floor: float = 1e-6, gain: float = 1.0) -> Recipe:
     below its tensor's largest F, so an F below 2^-40 of it counts as 0. Not in
     products: importance is an element's, and products have none.
 
-    Cost: two tensors a tensor, on the wire and in the state.
+    Cost: one pass, O(K n); two tensors a tensor, on the wire and in the state.
 
     Source: Matena and Raffel, `Merging Models with Fisher-Weighted Averaging
     <https://arxiv.org/abs/2111.09832>`_, 2022, equation 2.

@@ -32,7 +32,7 @@ def sample(
     element has p = d. Without `to_norm` the expectation is the input. A tensor of size
     0 stays as it is.
 
-    Cost: a sort of every row, the largest tensor in memory twice.
+    Cost: a sort of every row in each pass, O(n log n); some copies of one tensor.
 
     Source: Deep et al., `DELLA-Merging <https://arxiv.org/abs/2406.11617>`_, 2024,
     section 3 (MagPrune). Epsilon is half the window's width, as in mergekit; other code
@@ -92,7 +92,7 @@ def crumbs(
     ``n - floor(density n) - floor(gamma n)`` are dropped and the next
     ``floor(density n)`` kept, fewer outliers dropped where that leaves too few.
 
-    Cost: a sort of every tensor.
+    Cost: a sort of every tensor in each pass, O(n log n); some copies of one tensor.
 
     Source: Davari and Belilovsky, `Model Breadcrumbs
     <https://arxiv.org/abs/2312.06795>`_, 2023, section 3.
@@ -149,6 +149,11 @@ def della(
 
     With ``compat="mergekit"`` what is kept is rescaled to the old L1 norm, and a sum of
     0 goes up. See `sample`.
+
+    Cost: one pass, a sort of every row, O(K n log n); the state of `ties` and a tensor
+    a member in memory.
+
+    Source: Deep et al., 2024, as `sample` says; Yadav et al., 2023, as `ties` says.
     """
     knobs = {"density": density, "epsilon": epsilon, "gain": gain}
     text = written("della", **knobs, election=election, **given("mean", compat))
@@ -164,6 +169,11 @@ def breadcrumbs(
     """Drop outliers and the smallest, average.
 
     The paper sums, and so does ``compat="mergekit"``. See `crumbs`.
+
+    Cost: one pass, a sort of every tensor, O(K n log n); one number an element in the
+    state and a tensor a member in memory.
+
+    Source: Davari and Belilovsky, 2023, as `crumbs` says.
     """
     knobs = {"density": density, "gamma": gamma, "gain": gain}
     text = written("breadcrumbs", **knobs, **given("mean", compat))
@@ -184,6 +194,11 @@ def breadcrumbs_ties(
     """Drop outliers and the smallest, then TIES' election and mean.
 
     With ``compat="mergekit"`` what agrees is added, not averaged. See `crumbs`.
+
+    Cost: as `breadcrumbs`, with the state of `ties`.
+
+    Source: Davari and Belilovsky, 2023, as `crumbs` says; Yadav et al., 2023, as `ties`
+    says.
     """
     knobs = {"density": density, "gamma": gamma, "gain": gain}
     text = written(

@@ -1,4 +1,9 @@
-"""Names to recipes: the only registry."""
+"""Names to recipes: the only registry.
+
+What their docstrings say of costs: K members, n elements, a pass reads all that came.
+A merge that needs all members reads them once more, before, where a reply does not
+state its peaks.
+"""
 
 import inspect
 from collections.abc import Callable

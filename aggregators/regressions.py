@@ -55,8 +55,8 @@ def regmean(alpha: float = 0.9, gain: float = 1.0) -> Recipe:
     G is a statistic of private activations, [in, in] of them a layer, and is not
     protected by clipping or noise on the changes: do not use it under a privacy budget.
 
-    Cost: a matrix product a layer and client, a solve a layer; in x in more a layer on
-    the wire.
+    Cost: one pass; a matrix product a layer and client, O(K out in^2), a solve a layer,
+    O(out in^2 + in^3); in x in more a layer on the wire, a tensor a member in memory.
 
     Source: Jin et al., `Dataless Knowledge Fusion by Merging Weights of Language Models
     <https://arxiv.org/abs/2212.09849>`_, 2023, equation 2 and section 3.3.

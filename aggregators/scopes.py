@@ -20,7 +20,7 @@ def trim_vector(density: float) -> Transform:
     those that come first in the layout's order. With tied embeddings and Adam this
     keeps little but embedding rows: `trim` goes by tensor.
 
-    Cost: 4 bytes a nonzero.
+    Cost: one read for the threshold, O(n); some 12 bytes a value that came.
 
     Source: Yadav et al., `TIES-Merging <https://arxiv.org/abs/2306.01708>`_, 2023,
     algorithm 1, step 1.

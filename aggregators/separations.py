@@ -85,8 +85,8 @@ def amplified_mean(beta: float) -> Reducer:
     paper also sets beta from the parts' sizes, which is left to the caller here, and
     the steps of the robust PCA are those of `separated`.
 
-    Cost: up to 500 eigenvalue problems of size K a tensor, three copies of the cohort's
-    tensor in float64.
+    Cost: up to 500 eigenvalue problems of size K a tensor, several copies of the
+    cohort's tensor in float64.
     """
 
     def rule(name: str, values: Reals, shares: Reals) -> Reals:  # noqa: ARG001
@@ -103,6 +103,11 @@ def amplified_mean(beta: float) -> Reducer:
 
 def fedrpca(beta: float = 2.0, gain: float = 1.0) -> Recipe:
     """Mean of what is common, more of what is each one's own (see `amplified_mean`).
+
+    Cost: one pass; up to 500 steps of O(K^2 n); several copies of the K tensors in
+    float64.
+
+    Source: Jhunjhunwala et al., 2025, as far as `amplified_mean` says.
 
     Raises:
         ConfigError: a beta that is not a finite number from 0.

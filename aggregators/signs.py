@@ -118,12 +118,23 @@ def voted_mean(threshold: float = 0.4, below: str = "damp") -> Reducer:
 
 
 def min_agree(members: int = 2, gain: float = 1.0, election: str = "mass") -> Recipe:
-    """Average what agrees, where enough members do (see `supported_mean`)."""
+    """Average what agrees, where enough members do (see `supported_mean`).
+
+    Cost: one pass, O(K n); three or five numbers an element in the state.
+
+    Source: the agreed mean of Yadav et al., `TIES-Merging
+    <https://arxiv.org/abs/2306.01708>`_, 2023, held to a count; no paper of its own.
+    """
     text = written("min_agree", members=members, gain=gain, election=election)
     return Recipe(text, (), supported_mean(members, election), gained(gain))
 
 
 def sign_vote(threshold: float = 0.4, below: str = "damp", gain: float = 1.0) -> Recipe:
-    """Average, held back where signs disagree (see `voted_mean`)."""
+    """Average, held back where signs disagree (see `voted_mean`).
+
+    Cost: one pass, O(K n); two numbers an element in the state.
+
+    Source: Tenison et al., 2022, and Ozdayi et al., 2021, as `voted_mean` says.
+    """
     text = written("sign_vote", threshold=threshold, below=below, gain=gain)
     return Recipe(text, (), voted_mean(threshold, below), gained(gain))

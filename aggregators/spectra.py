@@ -198,6 +198,9 @@ def truncate(energy: float = 0.4) -> Transform:
 
     by matrix; what has fewer than two axes stays.
 
+    Cost: an SVD a matrix with sides a >= b in each pass, O(a b^2); the largest matrix
+    and its singular vectors in float64.
+
     Source: Lee et al., `STAR: Spectral Truncation and Rescale
     <https://arxiv.org/abs/2502.10339>`_, 2025, section 3.
 
@@ -221,7 +224,14 @@ def truncate(energy: float = 0.4) -> Transform:
 
 
 def tsv(share: float = 0.0, gain: float = 1.0) -> Recipe:
-    """Task singular vectors, decorrelated (see `singular_vectors`)."""
+    """Task singular vectors, decorrelated (see `singular_vectors`).
+
+    Cost: one pass; K + 2 SVDs a matrix with sides a >= b, O(K a b^2) at the default
+    share, and K matrices with their singular vectors in float64. For low-rank changes
+    of R ranks together two QRs and SVDs in the core, O(a R^2 + K R^3).
+
+    Source: Gargiulo et al., 2025, as `singular_vectors` says.
+    """
     if share:
         fraction(share, "tsv")
     text = written("tsv", share=share, gain=gain)
@@ -229,12 +239,22 @@ def tsv(share: float = 0.0, gain: float = 1.0) -> Recipe:
 
 
 def iso_c(gain: float = 1.0) -> Recipe:
-    """The sum with one singular value throughout (see `isotropic`)."""
+    """The sum with one singular value throughout (see `isotropic`).
+
+    Cost: as `tsv`, but one SVD a matrix, O(K a b + a b^2), in the core O(a R^2 + R^3).
+
+    Source: Marczak et al., 2025, as `isotropic` says.
+    """
     return Recipe(written("iso_c", gain=gain), (), isotropic(1.0), gained(gain))
 
 
 def iso_cts(common: float = 0.8, gain: float = 1.0) -> Recipe:
-    """The same with room for what is each member's own (see `isotropic`)."""
+    """The same with room for what is each member's own (see `isotropic`).
+
+    Cost: as `tsv`, with K + 3 SVDs a matrix.
+
+    Source: Marczak et al., 2025, as `isotropic` says.
+    """
     if not 0 <= common < 1:
         raise ConfigError(f"iso_cts: common is {common}, allowed: 0 to below 1")
     text = written("iso_cts", common=common, gain=gain)
@@ -242,12 +262,24 @@ def iso_cts(common: float = 0.8, gain: float = 1.0) -> Recipe:
 
 
 def star(energy: float = 0.4, gain: float = 1.0) -> Recipe:
-    """Truncate each member's spectrum, rescale, average (see `truncate`)."""
+    """Truncate each member's spectrum, rescale, average (see `truncate`).
+
+    Cost: as `truncate` for each member, then as `fedavg`, by the dense matrices.
+
+    Source: Lee et al., 2025, as `truncate` says.
+    """
     text = written("star", energy=energy, gain=gain)
     return Recipe(text, (truncate(energy),), weighted_mean(), gained(gain))
 
 
 def knots(density: float = 0.3, gain: float = 1.0) -> Recipe:
-    """TIES in the singular space of all members (see `aligned`)."""
+    """TIES in the singular space of all members (see `aligned`).
+
+    Cost: one pass; an SVD of [a, K b] a matrix [a, b], O(K a b min(a, K b)), and a sort
+    of each right half; K matrices and these in float64. For low-rank changes of R ranks
+    together the SVD is of [R, K b].
+
+    Source: Stoica et al., 2025, as `aligned` says.
+    """
     text = written("knots", density=density, gain=gain)
     return Recipe(text, (), aligned(density), gained(gain))

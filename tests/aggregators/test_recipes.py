@@ -1,6 +1,9 @@
 """Recipes against the papers' definitions, and their texts."""
 
+import re
+from collections.abc import Callable
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -9,7 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedelta.aggregators.base import Key, Member
-from fedelta.aggregators.recipes import describe, properties, recipe
+from fedelta.aggregators.recipes import (
+    METHODS,
+    TRANSFORMS,
+    describe,
+    properties,
+    recipe,
+)
 from fedelta.aggregators.reductions import reduce
 from fedelta.protocols import seeds
 from fedelta.protocols.errors import BoundsError, ConfigError, PayloadError, QuorumError
@@ -254,3 +263,19 @@ def test_properties_follow_recipe_and_space() -> None:
         match="allowed: product, residual, frozen-a, share-a, core, factors, full",
     ):
         properties(mean, "outer")
+
+
+FACTORIES: dict[str, Callable[..., Any]] = TRANSFORMS | {
+    name: method.make for name, method in METHODS.items()
+}
+
+
+@pytest.mark.parametrize("name", FACTORIES)
+def test_every_factory_says_what_it_costs_and_where_it_is_from(name: str) -> None:
+    said = re.split(r"\n\s*\n", FACTORIES[name].__doc__ or "")
+    cost = [one for one in said if one.strip().startswith("Cost: ")]
+    source = [one for one in said if one.strip().startswith("Source: ")]
+    assert len(cost) == 1
+    assert re.search(r"O\(.+\)|as `\w+`", cost[0])
+    assert len(source) == 1
+    assert re.search(r"\b(19|20)\d\d\b|: none", source[0])
