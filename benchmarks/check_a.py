@@ -69,24 +69,9 @@ def faults(rows: Sequence[dict[str, float]], digests: Sequence[str]) -> list[str
     return [name for name, holds in held.items() if not holds]
 
 
-def main() -> int:
-    """Run, print, judge."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
-    seeds = parser.parse_args().seeds
-    table, rows = Table(title="issue A"), []
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        for seed in seeds:
-            print(f"seed {seed} ...", flush=True)
-            sent = run(folder / f"sent-{seed}", seed, ())
-            dense = run(folder / f"dense-{seed}", seed, DENSE)
-            rows.append(points(seed, sent, dense))
-        print("another number of workers ...", flush=True)
-        digests = [
-            run(folder / f"workers-{count}", seeds[0], SHORT, count)["model_digest"]
-            for count in (1, 2)
-        ]
+def show(rows: Sequence[dict[str, float]]) -> None:
+    """Print a row a seed, and their mean."""
+    table = Table(title="the demo on several seeds")
     for column in rows[0]:
         table.add_column(column, justify="right")
     for row in rows:
@@ -94,6 +79,27 @@ def main() -> int:
     means = [f"{fmean(row[name] for row in rows):.4g}" for name in list(rows[0])[1:]]
     table.add_row("mean", *means, style="bold")
     Console().print(table)
+
+
+def main() -> int:
+    """Run, print, judge."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
+    seeds = parser.parse_args().seeds
+    rows = []
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for seed in seeds:
+            print(f"seed {seed} ...", flush=True)
+            sent = run(folder / f"sent-{seed}", seed, ())
+            dense = run(folder / f"dense-{seed}", seed, DENSE)
+            rows.append(points(seed, sent, dense))
+        show(rows)
+        print("another number of workers ...", flush=True)
+        digests = [
+            run(folder / f"workers-{count}", seeds[0], SHORT, count)["model_digest"]
+            for count in (1, 2)
+        ]
     wrong = faults(rows, digests)
     for fault in wrong:
         print("does not hold:", fault)

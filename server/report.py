@@ -79,7 +79,7 @@ def lead(history: History) -> str:
     clients = summary["clients"]
     count = clients if isinstance(clients, int) else len(clients)
     marks = milestones(summary, metric)
-    final = marks["final"][1]
+    final = marks["final"][1] if "final" in marks else None
     against = [
         f"{gained(metric, final, marks[name][1])} against {label}"
         for name, label in (
@@ -87,11 +87,12 @@ def lead(history: History) -> str:
             ("local", "the mean of the clients' own models"),
             ("central", "one model trained on all data"),
         )
-        if name in marks
+        if name in marks and final is not None
     ]
+    reached = "not judged" if final is None else f"{metric} {told(metric, final)}"
     text = (
         f"{count} clients, {_rounds(summary['rounds'])}, merged by "
-        f"{summary['recipe']}: {metric} {told(metric, final)}"
+        f"{summary['recipe']}: {reached}"
     )
     return f"{text} ({'; '.join(against)})." if against else f"{text}."
 
@@ -100,7 +101,7 @@ def tiles(history: History) -> Iterator[tuple[str, str, str]]:
     """Label, value and remark of what a reader looks for first."""
     summary, metric = history.summary, history.metric
     marks = milestones(summary, metric)
-    final = marks["final"][1]
+    final = marks["final"][1] if "final" in marks else None
     for name in ("final", "base", "local", "central"):
         if name in marks:
             label, value = marks[name]

@@ -40,12 +40,15 @@ def duration(seconds: float) -> str:
 
 
 def leading(summary: Mapping[str, Any], wanted: str = "") -> str:
-    """The metric that a run is about: the one wanted, else the first of its final."""
+    """The metric that a run is about: the one wanted, else the first of its final.
+
+    Where nothing was judged, the one wanted, or "metric".
+    """
     final = summary["metrics"]["final"]
     for name in (wanted, "accuracy"):
         if name in final:
             return name
-    return str(next(iter(final)))
+    return str(next(iter(final), wanted or "metric"))
 
 
 def is_share(metric: str) -> bool:
@@ -100,7 +103,7 @@ def closing_table(summary: Mapping[str, Any], metric: str = "") -> Table:
     """What was gained: base, local mean, final and central, side by side."""
     metric = leading(summary, metric)
     marks = milestones(summary, metric)
-    final = marks["final"][1]
+    final = marks["final"][1] if "final" in marks else None
     table = Table(title=f"{summary['recipe']}, seed {summary['seed']}")
     table.add_column("model", no_wrap=True)
     table.add_column(metric, justify="right")
@@ -109,6 +112,8 @@ def closing_table(summary: Mapping[str, Any], metric: str = "") -> Table:
         rise = "" if name == "final" else gained(metric, final, value)
         style = "bold" if name == "final" else None
         table.add_row(label, told(metric, value), rise, style=style)
+    if not marks:
+        table.add_row("not judged (eval.where)", "-", "-")
     return table
 
 

@@ -13,7 +13,9 @@ import safetensors.numpy
 from fedelta.protocols.errors import ConfigError
 from fedelta.server import checks, files, records
 from fedelta.server.boards import Board
+from fedelta.server.report import write
 from fedelta.server.simulations import resume, simulate
+from fedelta.server.tables import closing_table
 from tests import tiny
 
 QUICK = {"eval": {"local": False}}
@@ -112,6 +114,14 @@ def test_what_steers_must_be_measured(tmp_path: Path) -> None:
         ConfigError, match=r"perplexity.* is not measured; there is acc"
     ):
         ran(tmp_path, eval={"metric": "perplexity", "keep": "best"})
+
+
+@pytest.mark.parametrize("local", [False, True])
+def test_a_run_that_nobody_judges_is_told_of(tmp_path: Path, *, local: bool) -> None:
+    folder, summary = ran(tmp_path, eval={"where": "none", "local": local})
+    assert summary["metrics"]["final"] == {}
+    assert "not judged" in write(folder).read_text()
+    assert closing_table(summary).row_count == 1
 
 
 def test_a_moved_run_resumes_to_the_same_model(tmp_path: Path) -> None:
