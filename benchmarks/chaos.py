@@ -99,16 +99,19 @@ def killed(root: Path, kills: int, seed: int) -> list[Row]:
     return rows
 
 
-def stormy(root: Path, blows: int, rounds: int, seed: int) -> list[Row]:
+def stormy(root: Path, asked: argparse.Namespace) -> list[Row]:
     """A federation of real processes, in bad weather."""
     from fedelta.benchmarks import networks, storms
-    from fedelta.benchmarks.federation import Stage
+    from fedelta.benchmarks.federation import Stage, heed
 
-    root.mkdir()
+    heed()
+    root.mkdir(parents=True)
     with networks.Network(storms.MACHINES) as network:
         stage = Stage(root, network)
         try:
-            storm, right = storms.play(stage, blows, rounds, seed, 1500.0)
+            storm, right = storms.play(
+                stage, asked.blows, asked.rounds, asked.seed, asked.limit
+            )
         finally:
             stage.end()
     return [
@@ -167,6 +170,8 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=200, help="of single processes")
     parser.add_argument("--blows", type=int, default=0, help="in a storm; 0: none")
     parser.add_argument("--rounds", type=int, default=6, help="of the storm's run")
+    parser.add_argument("--limit", type=float, default=1500, help="of it, seconds")
+    parser.add_argument("--keep", type=Path, help="keep its folders here")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--json", type=Path, help="write the table's rows here")
     asked = parser.parse_args()
@@ -185,7 +190,7 @@ def main() -> int:
         if asked.blows and (os.geteuid() or lacks):
             say(f"left out: the storm needs root, ip and nginx ({', '.join(lacks)})")
         elif asked.blows:
-            rows += stormy(root / "storm", asked.blows, asked.rounds, asked.seed)
+            rows += stormy(asked.keep or root / "storm", asked)
     if asked.json:
         asked.json.write_text(json.dumps(rows, indent=1) + "\n")
     return 0 if show(rows) else 1

@@ -21,7 +21,7 @@ from . import (
     selections,
 )
 from .boards import Board
-from .enrolments import Question, ask, enrol, locate
+from .enrolments import Question, ask, enrol, insist, locate
 from .exports import export
 from .journal import Journal
 from .maskedrounds import MaskedStrategy
@@ -120,7 +120,10 @@ def _begin(session: Session, question: Question, grid: Grid) -> None:
     def layout(client: str) -> str:
         return session.layout(client).fingerprint
 
-    nodes, members = enrol(question, session.model.base, layout, session.record)
+    question = insist(grid, question, session.config)
+    nodes, members = enrol(
+        question, session.model.base, layout, session.record, session.config
+    )
     question.watch.tell(session, 0, "query", {n: name for name, n in nodes.items()})
     regions = session.task.regions
     session.roster = Roster.of(nodes, members, session.config, regions)

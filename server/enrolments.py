@@ -1,18 +1,23 @@
 """Who is there: one question to every node before round 1."""
 
+import logging
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from flwr.app import Message, MessageType, RecordDict
 from flwr.serverapp import Grid
 
+from ..client.failures import CODE
 from ..protocols.errors import QuorumError
 from ..protocols.messages import read_metrics
 from ..protocols.refusals import Reason, Refusal
+from ..protocols.settings import Config
 from .records import Record
+from .rosters import quorum
 from .traffic import Watch
 
+LOG = logging.getLogger("fedelta.run")
 Said = Mapping[str, Any]
 
 
@@ -36,14 +41,31 @@ class Question:
 def ask(grid: Grid, timeout: float) -> Question:
     """Ask every node who it is; it may load its model meanwhile."""
     nodes = tuple(grid.get_node_ids())
-    questions = [
-        Message(RecordDict(), node, MessageType.QUERY, group_id="0") for node in nodes
-    ]
+    questions = _questions(nodes)
     known: Mapping[str, int] = getattr(grid, "nodes", {})
     names = {node: name for name, node in known.items()}
     watch = Watch(grid, questions)
     replies = watch.over(grid.send_and_receive(questions, timeout=timeout))
     return Question(nodes, names, replies, watch)
+
+
+def insist(grid: Grid, question: Question, config: Config) -> Question:
+    """Every node's answer; the silent are asked again as often as in a round.
+
+    (Where fewer than a quorum have answered. Who is still silent then takes no part.)
+    """
+    found: dict[int, Message] = {}
+    replies, wait = question.replies, config.round.deadline_seconds
+    for left in range(config.round.retries, -1, -1):
+        found |= {one.metadata.src_node_id: one for one in replies}
+        silent = [one for one in question.nodes if not _heard(found.get(one))]
+        if not left or len(question.nodes) - len(silent) >= _needed(question, config):
+            break
+        LOG.warning("%d are silent; they are asked again who they are", len(silent))
+        questions = _questions(silent)
+        question.watch.also(questions)
+        replies = question.watch.over(grid.send_and_receive(questions, timeout=wait))
+    return replace(question, replies=list(found.values()))
 
 
 def locate(grid: Grid, timeout: float) -> dict[str, int]:
@@ -55,7 +77,11 @@ def locate(grid: Grid, timeout: float) -> dict[str, int]:
 
 
 def enrol(
-    question: Question, base: str, layout: Callable[[str], str], record: Record
+    question: Question,
+    base: str,
+    layout: Callable[[str], str],
+    record: Record,
+    config: Config,
 ) -> tuple[dict[str, int], dict[str, dict[str, int]]]:
     """Take in who every node is, how much data it has, and on what it would train.
 
@@ -64,13 +90,15 @@ def enrol(
         base: digest of the base model, which a client must share.
         layout: the fingerprint of the layout that a client of that name must have.
         record: told of everyone that cannot take part.
+        config: the run's.
 
     Returns:
         By client name: its node; and its number of training examples.
 
     Raises:
-        QuorumError: nobody can take part.
+        QuorumError: nobody can take part, or fewer have answered than a round needs.
     """
+    question = replace(question, replies=list(question.replies))
     nodes: dict[str, int] = {}
     members: dict[str, dict[str, int]] = {}
     for node, name, said in _answers(question):
@@ -94,7 +122,28 @@ def enrol(
         raise QuorumError(
             "no client can take part: see the enrolment lines of the record"
         )
+    heard, needed = sum(map(_heard, question.replies)), _needed(question, config)
+    if heard < needed:
+        raise QuorumError(
+            f"round 0: {heard} of {len(question.nodes)} clients answered, {needed} are "
+            "needed; the same command asks again"
+        )
     return nodes, members
+
+
+def _questions(nodes: Iterable[int]) -> list[Message]:
+    return [
+        Message(RecordDict(), node, MessageType.QUERY, group_id="0") for node in nodes
+    ]
+
+
+def _heard(reply: Message | None) -> bool:
+    """Whether a client has spoken for itself, if only to say no."""
+    return reply is not None and not (reply.has_error() and reply.error.code != CODE)
+
+
+def _needed(question: Question, config: Config) -> int:
+    return min(quorum(config, len(question.nodes)), len(question.nodes))
 
 
 def _answers(question: Question) -> list[tuple[int, str, Said | Refusal]]:

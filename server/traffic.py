@@ -30,8 +30,12 @@ class Watch:
 
     def __init__(self, grid: Grid, sent: Sequence[Message]) -> None:
         self._grid = grid
-        self._sent = sent
+        self._sent = list(sent)
         self._up: dict[int, int] = {}
+
+    def also(self, sent: Iterable[Message]) -> None:
+        """Count these too."""
+        self._sent += sent
 
     def over(self, replies: Iterable[Message]) -> Iterator[Message]:
         """Hand replies on as they come."""
