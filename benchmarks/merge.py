@@ -1,13 +1,16 @@
 """Merges beside their floor and beside other libraries: one command, one table.
 
-    python benchmarks/merge.py                     all of it, half an hour and more
+    python benchmarks/merge.py                     all of it, an hour and more
     python benchmarks/merge.py --quick             a small model, a minute
     python benchmarks/merge.py --sizes 33M --clients 8 --forms dense
+    python benchmarks/merge.py --resume --seconds 600      goes on where it stopped
 
 Every figure stands beside the floor of the same bytes, measured in the same process:
 one pass that reads all that goes in and writes what comes out. For sealed payloads
 `inflated` leaves out inflating and has the floor of the inflated bytes. One thread
-unless a column says otherwise; CPU seconds, wall beside them; `memory` is the most that
+unless a column says otherwise; CPU seconds, wall beside them; `all` is wall and CPU
+seconds on all cores, and what part of the threads' time they waited for a core that
+others had; `memory` is the most that
 was held beside inputs and output, in models of float32; `differs` counts elements that
 are not what ours are, of ours what the definition does not say. Where that is more than
 rounding explains, the exit status is 1; it never follows from a time.
@@ -16,8 +19,10 @@ rounding explains, the exit status is 1; it never follows from a time.
 import argparse
 import gc
 import os
+import time
 import tracemalloc
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +31,10 @@ import numpy as np
 from fedelta.aggregators.base import Key, Member
 from fedelta.aggregators.recipes import recipe
 from fedelta.aggregators.reductions import flat, merged
-from fedelta.benchmarks.floors import Cost, cost, floor
+from fedelta.benchmarks.floors import Cost, cost, floor, waited
 from fedelta.benchmarks.models import SHAPES, Floats, vectors
 from fedelta.benchmarks.rivals import find, rivals, run
-from fedelta.benchmarks.tables import HEAD, Row, written
+from fedelta.benchmarks.tables import HEAD, Row, drawn, read, written
 from fedelta.protocols.codec import Context, Header, Payload, decode, encode
 from fedelta.protocols.vectors import Contribution, Layout, TaskVector
 
@@ -125,25 +130,30 @@ def measured(
     """What one of our merges takes; it is left in out."""
     ours(given, text, out)  # compiles
     one = cost(lambda: ours(given, text, out), repeats)
-    many = cost(lambda: ours(given, text, out, os.cpu_count() or 1), 1)
+    cores = os.cpu_count() or 1
+    many, idle = waited(lambda: ours(given, text, out, cores))
     return {
         "cpu": one.cpu,
         "wall": one.wall,
         "floor": least.cpu,
         "times": one.cpu / least.cpu,
         "threads": many.wall,
+        "busy": many.cpu,
+        "idle": idle,
         "memory": held(lambda: ours(given, text, out)) / (4 * out.size),
     }
 
 
-def dense(size: str, clients: int, options: argparse.Namespace) -> Iterator[Row]:
+def dense(
+    size: str, clients: int, wanted: Sequence[str], options: argparse.Namespace
+) -> Iterator[Row]:
     """Merges of tensors in memory, ours and others'."""
     given = vectors(size, clients)
     out = np.empty(given[0].layout.size, np.float32)
     arrays = [array for one in given for array in one.tensors.values()]
     once = floor(arrays, out)
     for method, text in METHODS["dense"].items():
-        if options.methods and method not in options.methods:
+        if method not in wanted:
             continue
         least = cost(once, options.repeats)
         found = measured(given, text, least, options.repeats, out)
@@ -186,9 +196,10 @@ def compared(layout: Layout, made: Mapping[str, Any], ours: Floats) -> dict[str,
 
 
 def sparse(
-    size: str, form: str, clients: int, options: argparse.Namespace
+    cell: tuple[str, str, int], wanted: Sequence[str], options: argparse.Namespace
 ) -> Iterator[Row]:
     """Merges of sealed payloads."""
+    size, form, clients = cell
     wire = "dare(density=0.05)" if form == "dare" else f"sparse(density={form})"
     few = min(DISTINCT, clients)
     made = [sealed(v, wire, f"c{k}") for k, v in enumerate(vectors(size, few))]
@@ -205,7 +216,7 @@ def sparse(
     planes = [p for one in made for c in chunks for p in one.streams.load(c)]
     loose = [planes[k % len(planes)] for k in range(len(planes) * clients // few)]
     for method, text in METHODS["sparse"].items():
-        if options.methods and method not in options.methods:
+        if method not in wanted:
             continue
         least = cost(floor([one.streams.frames for one in given], out), options.repeats)
         wide = cost(floor(loose, out), options.repeats)
@@ -216,15 +227,25 @@ def sparse(
         yield Row(size, form, clients, method, "fedelta", **found)
 
 
-def rows(options: argparse.Namespace) -> Iterator[Row]:
-    """All that was asked for."""
-    for size in options.sizes:
-        for form in options.forms:
-            for clients in options.clients:
-                if form == "dense":
-                    yield from dense(size, clients, options)
-                else:
-                    yield from sparse(size, form, clients, options)
+def rows(options: argparse.Namespace, found: Sequence[Row]) -> Iterator[Row]:
+    """All that was asked for and is not there."""
+    there = {(row.size, row.form, row.clients, row.method) for row in found}
+    begun = time.monotonic()
+    for size, form, clients in product(options.sizes, options.forms, options.clients):
+        wanted = [
+            method
+            for method in METHODS["dense" if form == "dense" else "sparse"]
+            if (size, form, clients, method) not in there
+            and (not options.methods or method in options.methods)
+        ]
+        if not wanted or (
+            options.seconds and time.monotonic() - begun > options.seconds
+        ):
+            continue
+        if form == "dense":
+            yield from dense(size, clients, wanted, options)
+        else:
+            yield from sparse((size, form, clients), wanted, options)
 
 
 def main() -> int:
@@ -238,6 +259,8 @@ def main() -> int:
     parser.add_argument("--peers", type=int, default=8, help="most clients for others")
     parser.add_argument("--peer-path", type=Path, help="where unpacked libraries lie")
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--resume", action="store_true", help="keep what --out holds")
+    parser.add_argument("--seconds", type=float, help="begin nothing after so many")
     parser.add_argument(
         "--out", type=Path, default=Path("runs/merge"), help="for data and pictures"
     )
@@ -246,12 +269,13 @@ def main() -> int:
         options.sizes, options.clients = ["3M"], [2, 16]
         options.forms = ["dense", "0.05", "dare"]
     find(options.peer_path)
+    found = read(options.out) if options.resume else []
     print(HEAD)
-    found = []
-    for row in rows(options):
+    for row in rows(options, [*found]):
         print(row.line(), flush=True)
         found.append(row)
-    written(found, options.out)
+        written(found, options.out)
+    drawn(found, options.out)
     print(f"{options.out / 'merge.json'}, and a picture a model beside it")
     return int(any(row.wrong for row in found))
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 HEAD = (
     "model  form   K  merge          by            floor s    CPU s   wall s  x floor"
-    "  x inflated  all cores s  memory  differs"
+    "  x inflated  all: wall s    CPU s  waited  memory  differs"
 )
 
 
@@ -26,7 +26,9 @@ class Row:
         wall: seconds.
         times: CPU seconds over the floor's.
         bare: for payloads: without inflating, over the floor of inflated bytes.
-        threads: wall seconds on all cores.
+        threads: wall seconds on all cores,
+        busy: CPU seconds, and
+        idle: the part of the threads' time in which they waited for a core.
         memory: the most that was held beside inputs and output, in models.
         differs: elements that are not what ours are (of ours: not what the definition
             says), where that was looked at.
@@ -44,6 +46,8 @@ class Row:
     times: float
     bare: float | None = None
     threads: float | None = None
+    busy: float | None = None
+    idle: float | None = None
     memory: float | None = None
     differs: int | None = None
     allowed: int = 0
@@ -64,21 +68,34 @@ class Row:
             f"  {self.by:12}"
             f" {self.floor:8.4f} {self.cpu:8.3f} {self.wall:8.3f} {self.times:8.2f}"
             f"  {number(self.bare, '10.2f')}  {number(self.threads, '11.3f')}"
+            f" {number(self.busy, '8.3f')}  {number(self.idle, '6.0%')}"
             f"  {number(self.memory, '6.3f')}  {number(self.differs, '7d')}"
             f"{'  WRONG' if self.wrong else ''}"
         )
 
 
+def read(folder: Path) -> list[Row]:
+    """What was found before."""
+    path = folder / "merge.json"
+    return [Row(**one) for one in json.loads(path.read_text())] if path.exists() else []
+
+
 def written(found: Sequence[Row], folder: Path) -> None:
-    """Write the data, and a picture a model: multiples of the floor by clients."""
+    """Write the data."""
+    folder.mkdir(parents=True, exist_ok=True)
+    text = json.dumps([asdict(row) for row in found], indent=1)
+    spare = folder / "merge.json.new"
+    spare.write_text(text + "\n")
+    spare.replace(folder / "merge.json")
+
+
+def drawn(found: Sequence[Row], folder: Path) -> None:
+    """Draw a picture a model: multiples of the floor by clients."""
     import matplotlib as mpl
 
     mpl.use("Agg")
     from matplotlib import pyplot as plt
 
-    folder.mkdir(parents=True, exist_ok=True)
-    text = json.dumps([asdict(row) for row in found], indent=1)
-    (folder / "merge.json").write_text(text + "\n")
     for size in dict.fromkeys(row.size for row in found):
         figure, axes = plt.subplots(figsize=(9, 5))
         lines: dict[str, list[tuple[int, float]]] = {}
