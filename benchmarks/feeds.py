@@ -3,14 +3,13 @@
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from flwr.app import Message, MessageType, RecordDict
-from flwr.serverapp import Grid
-from flwr.supercore.run import Run
+from flwr.app import Message, MessageType
 
-from fedelta.protocols.messages import from_bytes, identify, metrics_content
+from fedelta.protocols.messages import from_bytes, metrics_content
+from fedelta.server.grids import LocalGrid
 
 
-class Feed(Grid):
+class Feed(LocalGrid):
     """The nodes of recorded clients.
 
     Args:
@@ -26,46 +25,17 @@ class Feed(Grid):
         told: Mapping[str, float | str],
         nodes: Mapping[str, int],
     ) -> None:
+        super().__init__(nodes)
         self._folder = folder
         self._told = told
         self._names = {node: name for name, node in nodes.items()}
-        self._run = Run.create_empty(1)
         self._sent: dict[str, Message] = {}
-        identify(1, 1)
-
-    def set_run(self, run: Run) -> None:
-        """Take another run's description."""
-        self._run = run
-
-    @property
-    def run(self) -> Run:
-        """Flower's run."""
-        return self._run
-
-    def create_message(
-        self,
-        content: RecordDict,
-        message_type: str,
-        dst_node_id: int,
-        group_id: str,
-        ttl: float | None = None,
-    ) -> Message:
-        """A message to one node."""
-        return Message(content, dst_node_id, message_type, ttl=ttl, group_id=group_id)
-
-    def get_node_ids(self) -> Iterable[int]:
-        """All of them, always."""
-        return list(self._names)
 
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
         """Take messages, and give them ids."""
-        names = []
-        for message in messages:
-            name = f"message-{len(self._sent)}"
-            message.metadata.__dict__["_message_id"] = name
-            self._sent[name] = message
-            names.append(name)
-        return names
+        sent = {self.numbered(message): message for message in messages}
+        self._sent |= sent
+        return list(sent)
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
         """Read the replies, as they would come from a network."""

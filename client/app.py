@@ -15,7 +15,7 @@ from flwr.app import Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 
 from ..protocols import messages, seeds
-from ..protocols.errors import ConfigError, ContributionError, StaleRoundError
+from ..protocols.errors import ContributionError, StaleRoundError
 from ..protocols.plans import RoundPlan
 from . import baselines, clippings, identities, masked, sending, sessions, statistics
 from .adapters import adapted
@@ -156,10 +156,7 @@ def query(message: Message, context: Context) -> RecordDict:  # noqa: ARG001  Fl
 
 
 def _session(context: Context) -> sessions.Session:
-    text = context.run_config.get("config")
-    if not isinstance(text, str):
-        raise ConfigError("the run configuration holds no `config`")
-    return sessions.session(text)
+    return sessions.session(messages.config_text(context.run_config))
 
 
 def _check(plan: RoundPlan, name: str, session: sessions.Session) -> None:

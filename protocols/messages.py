@@ -25,7 +25,7 @@ from flwr.supercore import telemetry as calls
 from flwr.supercore.task_identity import TaskIdentity
 
 from . import digests
-from .errors import PayloadError
+from .errors import ConfigError, PayloadError
 from .plans import RoundPlan
 from .refusals import Reason, Refusal, RefusedError, refuse
 
@@ -190,6 +190,18 @@ def from_bytes(data: bytes) -> Message:
         return message_from_proto(Wired.FromString(data))
     except Exception as error:  # noqa: BLE001 - whatever broken bytes raise in flwr
         raise PayloadError(f"not a message: {type(error).__name__}") from None
+
+
+def config_text(run_config: Mapping[str, object]) -> str:
+    """The settings' text in Flower's run configuration.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    text = run_config.get("config")
+    if not isinstance(text, str):
+        raise ConfigError("the run configuration holds no `config`")
+    return text
 
 
 def identify(run_id: int, node_id: int) -> None:

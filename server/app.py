@@ -8,7 +8,7 @@ from pathlib import Path
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
-from ..protocols.errors import ConfigError
+from ..protocols.messages import config_text
 from .coordination import coordinate
 from .journal import Journal
 from .runs import config_from_json
@@ -19,10 +19,7 @@ app = ServerApp()
 @app.main()
 def main(grid: Grid, context: Context) -> None:
     """Run, or go on with, the federation that the configuration describes."""
-    text = context.run_config.get("config")
-    if not isinstance(text, str):
-        raise ConfigError("the run configuration holds no `config`")
-    config = config_from_json(text)
+    config = config_from_json(config_text(context.run_config))
     journal = Journal(Path(config.run.out), config.journal.keep)
     journal.hold()
     try:

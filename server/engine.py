@@ -13,18 +13,17 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from flwr.app import Error, Message, RecordDict
+from flwr.app import Error, Message
 from flwr.serverapp import Grid
-from flwr.supercore.run import Run
 
 from ..client.worker import Job, handle
 from ..protocols.messages import from_bytes, identify, to_bytes
+from .grids import SERVER_NODE, LocalGrid
 from .workers import COMMAND, Pool, Work, WorkerLostError
 
 if TYPE_CHECKING:
     from flwr.clientapp import ClientApp
 
-SERVER_NODE = 1
 _FIRST_NODE = 2
 ENGINE_ERROR = 1000
 
@@ -52,7 +51,7 @@ class _Asked:
     data: bytes
 
 
-class InProcessGrid(Grid):
+class InProcessGrid(LocalGrid):
     """A grid of simulated nodes, one a client, in the roster's order.
 
     Args:
@@ -76,7 +75,8 @@ class InProcessGrid(Grid):
         command: Sequence[str] = COMMAND,
         app: "ClientApp | None" = None,
     ) -> None:
-        self.nodes = {name: _FIRST_NODE + n for n, name in enumerate(states)}
+        nodes = {name: _FIRST_NODE + n for n, name in enumerate(states)}
+        super().__init__(nodes, run_id)
         self.receipts: dict[str, Receipt] = {}
         self._contexts = {
             node: Job(
@@ -87,13 +87,10 @@ class InProcessGrid(Grid):
             )
             for name, node in self.nodes.items()
         }
-        self._run = Run.create_empty(run_id)
         self._app = app
         self._pool = Pool(workers, command, logs) if workers else None
         self._replies: queue.SimpleQueue[tuple[str, Message]] = queue.SimpleQueue()
         self._asked: dict[str, _Asked] = {}
-        self._count = 0
-        identify(run_id, SERVER_NODE)
 
     def __enter__(self) -> Self:
         """The grid itself."""
@@ -112,30 +109,6 @@ class InProcessGrid(Grid):
         """End the workers, whatever they are at."""
         if self._pool is not None:
             self._pool.close()
-
-    def set_run(self, run: Run) -> None:
-        """Take another run's description."""
-        self._run = run
-
-    @property
-    def run(self) -> Run:
-        """The run that this grid is for."""
-        return self._run
-
-    def create_message(
-        self,
-        content: RecordDict,
-        message_type: str,
-        dst_node_id: int,
-        group_id: str,
-        ttl: float | None = None,
-    ) -> Message:
-        """A message of this run to one node."""
-        return Message(content, dst_node_id, message_type, ttl=ttl, group_id=group_id)
-
-    def get_node_ids(self) -> Iterable[int]:
-        """The nodes, in the roster's order."""
-        return list(self.nodes.values())
 
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
         """Queue messages; each gets an id."""
@@ -177,9 +150,7 @@ class InProcessGrid(Grid):
     def _push(self, messages: Iterable[Message], deadline: float) -> list[str]:
         names = []
         for message in messages:
-            self._count += 1
-            name = f"{self._run.run_id}-{self._count}"
-            message.metadata.__dict__["_message_id"] = name  # as Flower's grids do
+            name = self.numbered(message)
             asked = _Asked(message, to_bytes(message))
             self._asked[name] = asked
             self.receipts[name] = Receipt(len(asked.data))

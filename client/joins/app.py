@@ -14,8 +14,8 @@ from typing import Any
 from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
-from ...protocols.errors import ConfigError, PayloadError
-from ...protocols.messages import read_plan
+from ...protocols.errors import PayloadError
+from ...protocols.messages import config_text, read_plan
 from .. import app as inner
 from .. import logs, sessions
 from ..failures import error_reply
@@ -66,10 +66,7 @@ def _place(message: Message) -> dict[str, Any]:
 
 def _ours(folder: JoinFolder, context: Context) -> Context:
     """The context with the institution's own data, name and folder in it."""
-    text = context.run_config.get("config")
-    if not isinstance(text, str):
-        raise ConfigError("the run configuration holds no `config`")
-    asked = sessions.settings(text)
+    asked = sessions.settings(config_text(context.run_config))
     policies.check(folder.policy, asked)
     name = folder.invitation.name
     mine = policies.own(folder.policy, asked, name)

@@ -4,6 +4,7 @@ import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import ClassVar, Self
 
 from ...protocols.errors import ConfigError
 from . import tables
@@ -34,28 +35,58 @@ class Invitation:
 
 
 @dataclass(frozen=True)
-class JoinFolder:
-    """Paths in an institution's folder.
+class ServiceFolder:
+    """Paths in a folder that processes of ours and Flower's run in.
 
     Attributes:
         root: the folder.
+        file: what is there once it is made.
+        owner: whose it is.
+        command: `fedelta ... init` makes it.
     """
+
+    file: ClassVar[str]
+    owner: ClassVar[str]
+    command: ClassVar[str]
 
     root: Path
 
     @classmethod
-    def open(cls, root: Path) -> "JoinFolder":
+    def open(cls, root: Path) -> Self:
         """An existing folder.
 
         Raises:
-            ConfigError: `fedelta join init` did not make it.
+            ConfigError: its command did not make it.
         """
         folder = cls(Path(root).absolute())
-        if not (folder.root / POLICY).exists():
+        if not (folder.root / cls.file).exists():
             raise ConfigError(
-                f"{root} is no institution's folder: `fedelta join init {root}`"
+                f"{root} is no {cls.owner}'s folder: "
+                f"`fedelta {cls.command} init {root}`"
             )
         return folder
+
+    @property
+    def state(self) -> Path:
+        """What is kept between rounds, and what is up."""
+        return self.root / "state"
+
+    @property
+    def logs(self) -> Path:
+        """All logs."""
+        return self.root / "logs"
+
+    @property
+    def flower(self) -> Path:
+        """Flower's home here: FLWR_HOME."""
+        return self.root / "flower"
+
+
+@dataclass(frozen=True)
+class JoinFolder(ServiceFolder):
+    """Paths in an institution's folder."""
+
+    file, owner, command = POLICY, "institution", "join"
 
     @cached_property
     def policy(self) -> Policy:
@@ -105,21 +136,6 @@ class JoinFolder:
     def authority(self) -> Path:
         """The federation's CA certificate."""
         return self.root / "ca.pem"
-
-    @property
-    def state(self) -> Path:
-        """What the client keeps between rounds, and what is up."""
-        return self.root / "state"
-
-    @property
-    def logs(self) -> Path:
-        """All logs."""
-        return self.root / "logs"
-
-    @property
-    def flower(self) -> Path:
-        """Flower's home for this node: FLWR_HOME."""
-        return self.root / "flower"
 
     @property
     def models(self) -> Path:

@@ -12,6 +12,7 @@ from flwr.serverapp import Grid, ServerApp
 
 from ...client import logs
 from ...protocols.errors import ConfigError
+from ...protocols.messages import config_text
 from ...protocols.settings import Config
 from .. import environments, files
 from ..chronicles import Chronicle
@@ -29,10 +30,7 @@ app = ServerApp()
 @app.main()
 def main(grid: Grid, context: Context) -> None:
     """Run, or go on with, the federation that the configuration describes."""
-    text = context.run_config.get("config")
-    if not isinstance(text, str):
-        raise ConfigError("the run configuration holds no `config`")
-    config = config_from_json(text)
+    config = config_from_json(config_text(context.run_config))
     folder = HostFolder.open(Path.cwd())
     environments.prepare()
     logs.begin(also=("flwr",))

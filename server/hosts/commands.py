@@ -13,6 +13,15 @@ app = typer.Typer(help="Host a federation of institutions.", no_args_is_help=Tru
 Root = Annotated[Path, typer.Argument(metavar="DIR", help="The host's folder.")]
 At = Annotated[Path, typer.Option("--dir", metavar="DIR", help="The host's folder.")]
 
+Addresses = Annotated[
+    list[str] | None,
+    typer.Option(help="A host name or address of this machine; may be repeated."),
+]
+Nodes = Annotated[int, typer.Option(help="HTTPS for nodes.")]
+Status = Annotated[int, typer.Option(help="gRPC for status.")]
+Inner = Annotated[int, typer.Option(help="Flower, on 127.0.0.1.")]
+Metrics = Annotated[int, typer.Option(help="/metrics, on 127.0.0.1; 0: none.")]
+
 
 def _folder(root: Path) -> "HostFolder":
     """An existing folder; imported here so that `--help` starts at once."""
@@ -26,16 +35,11 @@ def init(
     root: Root,
     *,
     name: Annotated[str, typer.Option(help="The federation's name.")] = "federation",
-    address: Annotated[
-        list[str] | None,
-        typer.Option(help="A host name or address of this machine; may be repeated."),
-    ] = None,
-    port: Annotated[int, typer.Option(help="HTTPS for nodes.")] = 9443,
-    status_port: Annotated[int, typer.Option(help="gRPC for status.")] = 9444,
-    superlink_port: Annotated[int, typer.Option(help="Flower, on 127.0.0.1.")] = 9391,
-    metrics_port: Annotated[
-        int, typer.Option(help="/metrics, on 127.0.0.1; 0: none.")
-    ] = 9445,
+    address: Addresses = None,
+    port: Nodes = 9443,
+    status_port: Status = 9444,
+    superlink_port: Inner = 9391,
+    metrics_port: Metrics = 9445,
 ) -> None:
     """Make keys, certificates, roster and configuration."""
     from .layouts import Ports, create

@@ -5,7 +5,7 @@ from functools import cached_property
 from pathlib import Path
 
 from ...client.joins import tables
-from ...protocols.errors import ConfigError
+from ...client.joins.folders import ServiceFolder
 
 SETTINGS = "host.toml"
 
@@ -71,26 +71,10 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class HostFolder:
-    """Paths in a coordinator's folder.
+class HostFolder(ServiceFolder):
+    """Paths in a coordinator's folder."""
 
-    Attributes:
-        root: the folder.
-    """
-
-    root: Path
-
-    @classmethod
-    def open(cls, root: Path) -> "HostFolder":
-        """An existing folder.
-
-        Raises:
-            ConfigError: `fedelta host init` did not make it.
-        """
-        folder = cls(Path(root).absolute())
-        if not (folder.root / SETTINGS).exists():
-            raise ConfigError(f"{root} is no host's folder: `fedelta host init {root}`")
-        return folder
+    file, owner, command = SETTINGS, "host", "host"
 
     @cached_property
     def settings(self) -> Settings:
@@ -125,21 +109,6 @@ class HostFolder:
     def members(self) -> Path:
         """Public keys and invitations, by name."""
         return self.root / "members"
-
-    @property
-    def state(self) -> Path:
-        """SuperLink's database, the proxy's temporary files, what is up."""
-        return self.root / "state"
-
-    @property
-    def logs(self) -> Path:
-        """All logs."""
-        return self.root / "logs"
-
-    @property
-    def flower(self) -> Path:
-        """Flower's home for this host: FLWR_HOME."""
-        return self.root / "flower"
 
     @property
     def app(self) -> Path:

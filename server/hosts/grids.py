@@ -9,14 +9,14 @@ import logging
 import time
 from collections.abc import Iterable, Iterator, Mapping
 
-from flwr.app import Message, RecordDict
+from flwr.app import Message
 from flwr.serverapp import Grid
-from flwr.supercore.run import Run
 
 from ...protocols.errors import QuorumError
 from ...protocols.messages import to_bytes
 from ...protocols.settings import Config
 from ..engine import Receipt
+from ..grids import OuterGrid
 from ..rosters import quorum
 from .pulls import Pulling
 
@@ -34,7 +34,7 @@ STALLED = 5.0
 """Seconds from which on one pull is of a reply that is listed and does not come."""
 
 
-class HostGrid(Grid):
+class HostGrid(OuterGrid):
     """The members of a roster on Flower's grid.
 
     Args:
@@ -53,7 +53,7 @@ class HostGrid(Grid):
     """
 
     def __init__(self, grid: Grid, nodes: Mapping[str, int]) -> None:
-        self._grid = grid
+        super().__init__(grid)
         self._pulling: Pulling | None = None
         self._late: dict[str, Message] = {}
         self._there: list[tuple[Message, Message]] = []
@@ -93,26 +93,6 @@ class HostGrid(Grid):
     def _missing(self) -> list[str]:
         there = set(self._grid.get_node_ids())
         return [name for name, node in self.nodes.items() if node not in there]
-
-    def set_run(self, run: Run) -> None:
-        """Take another run's description."""
-        self._grid.set_run(run)
-
-    @property
-    def run(self) -> Run:
-        """Flower's run."""
-        return self._grid.run
-
-    def create_message(
-        self,
-        content: RecordDict,
-        message_type: str,
-        dst_node_id: int,
-        group_id: str,
-        ttl: float | None = None,
-    ) -> Message:
-        """A message of this run to one node."""
-        return Message(content, dst_node_id, message_type, ttl=ttl, group_id=group_id)
 
     def get_node_ids(self) -> Iterable[int]:
         """The nodes of the members that are there, in the order of their names."""

@@ -15,7 +15,8 @@ from flwr.serverapp import Grid, ServerApp
 from ...client import logs
 from ...client.spools import Question, Spool
 from ...protocols.bundles import Ask
-from ...protocols.errors import ConfigError, FedeltaError, PayloadError
+from ...protocols.errors import FedeltaError, PayloadError
+from ...protocols.messages import config_text
 from ...protocols.settings import Config
 from .. import environments, files
 from ..chronicles import Chronicle
@@ -38,9 +39,7 @@ app = ServerApp()
 @app.main()
 def main(grid: Grid, context: Context) -> None:
     """Answer for a region in one run."""
-    text = context.run_config.get("config")
-    if not isinstance(text, str):
-        raise ConfigError("the run configuration holds no `config`")
+    text = config_text(context.run_config)
     config = config_from_json(text)
     folder = RegionFolder.open(Path.cwd())
     environments.prepare()

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from ..hosts.commands import Addresses, Inner, Metrics, Nodes, Status
+
 app = typer.Typer(
     help="Stand between a coordinator and the institutions of a region.",
     no_args_is_help=True,
@@ -18,14 +20,11 @@ def init(  # noqa: PLR0913  one option a setting
     root: Root,
     *,
     name: Annotated[str, typer.Option(help="The region's name.")] = "region",
-    address: Annotated[
-        list[str] | None,
-        typer.Option(help="A host name or address of this machine; may be repeated."),
-    ] = None,
-    port: Annotated[int, typer.Option(help="HTTPS for nodes.")] = 9443,
-    status_port: Annotated[int, typer.Option(help="gRPC for status.")] = 9444,
-    superlink_port: Annotated[int, typer.Option(help="Flower, on 127.0.0.1.")] = 9391,
-    metrics_port: Annotated[int, typer.Option(help="Prometheus, on 127.0.0.1.")] = 9445,
+    address: Addresses = None,
+    port: Nodes = 9443,
+    status_port: Status = 9444,
+    superlink_port: Inner = 9391,
+    metrics_port: Metrics = 9445,
     invitation: Annotated[
         Path | None, typer.Option(help="The answer from above, once it is there.")
     ] = None,

@@ -11,9 +11,8 @@ import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from flwr.app import Error, Message, MessageType, RecordDict
+from flwr.app import Error, Message, MessageType
 from flwr.serverapp import Grid
-from flwr.supercore.run import Run
 
 from ...aggregators.scales import Survey
 from ...protocols.bundles import Answer, Ask, Asked
@@ -26,6 +25,7 @@ from ...protocols.messages import (
 )
 from ...protocols.refusals import Refusal
 from ..engine import Receipt, bind, receipt
+from ..grids import OuterGrid, stamp
 from .parcels import bundle, given, surveyed
 
 LOG = logging.getLogger("fedelta.host")
@@ -38,7 +38,7 @@ KINDS = {
 }
 
 
-class TreeGrid(Grid):
+class TreeGrid(OuterGrid):
     """The clients of a tree, as nodes.
 
     Args:
@@ -64,7 +64,7 @@ class TreeGrid(Grid):
         *,
         vouch: bool,
     ) -> None:
-        self._grid = grid
+        super().__init__(grid)
         self._known = dict(nodes)
         self._vouch = vouch
         self._count = 0
@@ -78,26 +78,6 @@ class TreeGrid(Grid):
         free = (number for number in itertools.count(1) if number not in taken)
         self.nodes |= dict(zip(behind, free, strict=False))
         self._names = {node: name for name, node in self.nodes.items()}
-
-    def set_run(self, run: Run) -> None:
-        """Take another run's description."""
-        self._grid.set_run(run)
-
-    @property
-    def run(self) -> Run:
-        """Flower's run."""
-        return self._grid.run
-
-    def create_message(
-        self,
-        content: RecordDict,
-        message_type: str,
-        dst_node_id: int,
-        group_id: str,
-        ttl: float | None = None,
-    ) -> Message:
-        """A message of this run to one node."""
-        return Message(content, dst_node_id, message_type, ttl=ttl, group_id=group_id)
 
     def get_node_ids(self) -> Iterable[int]:
         """The nodes of clients whose own node, or whose region's, is there."""
@@ -130,7 +110,7 @@ class TreeGrid(Grid):
             name = self._names[message.metadata.dst_node_id]
             if head := self.head(name):
                 self._count += 1
-                message.metadata.__dict__["_message_id"] = f"{head}-{self._count}"
+                stamp(message, f"{head}-{self._count}")
                 behind.setdefault(head, {})[name] = message
             else:
                 direct.append(message)

@@ -6,34 +6,27 @@ from collections.abc import Iterable
 import pytest
 from flwr.app import Message, RecordDict
 
-from fedelta.protocols.messages import identify
 from fedelta.protocols.refusals import Reason
 from fedelta.server.arrivals import silence
-from fedelta.server.engine import InProcessGrid
+from fedelta.server.grids import LocalGrid
 from fedelta.server.hosts import grids
 from fedelta.server.hosts.grids import HostGrid
-from tests.server.apps import app
 
 
-class Dripping(InProcessGrid):
+class Dripping(LocalGrid):
     """A transport on which one node's reply is listed and its bytes do not end."""
 
     def __init__(self, node: int) -> None:
-        super().__init__({}, {}, workers=0, app=app)
+        super().__init__({"a": 2, "b": 3, "c": 4})
         self.node = node
-        self.nodes = {"a": 2, "b": 3, "c": 4}
         self.ended = threading.Event()
         self.sent: dict[str, Message] = {}
 
     def push_messages(self, messages: Iterable[Message]) -> list[str]:
         """Every message has an id."""
-        found = []
-        for message in messages:
-            name = f"m{len(self.sent)}"
-            message.metadata.__dict__["_message_id"] = name
-            self.sent[name] = message
-            found.append(name)
-        return found
+        sent = {self.numbered(message): message for message in messages}
+        self.sent |= sent
+        return list(sent)
 
     def pull_messages(self, message_ids: Iterable[str]) -> list[Message]:
         """Node 2 answers, node 4 has not yet, `node` never ends."""
@@ -46,11 +39,16 @@ class Dripping(InProcessGrid):
             return []
         return [Message(RecordDict(), reply_to=message)]
 
+    def send_and_receive(
+        self, messages: Iterable[Message], *, timeout: float | None = None
+    ) -> Iterable[Message]:
+        """Nobody asks for this: our grid pushes and pulls."""
+        raise NotImplementedError
+
 
 def test_a_stalled_upload_is_told_from_silence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(grids, "STALLED", 0.5)
     monkeypatch.setattr(grids, "PAUSE", 0.05)
-    identify(1, 1)
     inner = Dripping(3)
     host = HostGrid(inner, inner.nodes)
     asked = [
