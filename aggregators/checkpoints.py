@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..protocols.disks import sync
 from ..protocols.errors import ConfigError, PayloadError
 from .tensors import Array, Tensor, header, mapped
 
@@ -179,14 +180,6 @@ def _replacing(out: Path) -> Iterator[Path]:
                 raise
         else:
             (aside / "new").replace(out)
-        _settle(out.parent)
+        sync(out.parent)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
-
-
-def _settle(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -16,12 +16,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..protocols import digests
+from ..protocols import digests, disks
 from ..protocols.errors import ConfigError
 from ..protocols.plans import RoundPlan
 from ..protocols.secrets import SIZE, Secret, fresh
 from ..protocols.settings import Config
-from . import stores, trainers
+from . import trainers
 from .accountants import Event
 from .adapters import Adapter
 from .data import Examples
@@ -216,5 +216,5 @@ def _secret(home: Path) -> Secret:
     """The institution's secret, kept in its folder for its user alone."""
     path = home / "secret"
     if not path.exists() or path.stat().st_size != SIZE:
-        stores.write_private(path, fresh())
+        disks.write(path, fresh(), private=True)
     return Secret(path.read_bytes())

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ..protocols import digests
+from ..protocols.disks import sync
 from ..protocols.errors import BudgetError, CheckpointError
 from . import accountants
 from .accountants import Event
@@ -127,11 +128,7 @@ class Ledger:
             file.write(text.encode())
             file.flush()
             os.fsync(file.fileno())
-        folder = os.open(self._path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        sync(self._path.parent)
         self._lines.append(dict(line))
 
 

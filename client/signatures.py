@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..protocols.adverts import Advert
+from ..protocols.disks import write
 from ..protocols.errors import CheckpointError, ConfigError
 from .joins.keys import write_secret
-from .stores import write
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..protocols import digests
+from ..protocols.disks import write
 from ..protocols.errors import ContributionError
-from .stores import write
 
 PAUSE = 0.1
 """Seconds between looks."""

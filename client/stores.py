@@ -1,7 +1,6 @@
 """What a client keeps on disk between rounds, each file whole or not there at all."""
 
 import json
-import os
 from pathlib import Path
 
 import numpy as np
@@ -9,43 +8,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from ..protocols import digests
+from ..protocols.disks import write
 from ..protocols.errors import CheckpointError, StaleRoundError
 from ..protocols.plans import RoundPlan
 from ..protocols.vectors import Floats
-
-
-def write(path: Path, data: bytes) -> None:
-    """Put a file in its place at once, and see to it that it stays there."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.part")
-    with part.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-
-
-def write_private(path: Path, data: bytes) -> None:
-    """Write a file that only this user may read, from its first byte on."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    part.unlink(missing_ok=True)
-    handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(handle, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 class Kept:

@@ -14,9 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ..protocols.aborts import Abort, stop
+from ..protocols.disks import write
 from ..protocols.terms import Terms
 from .maskers import Masker
-from .stores import write
 
 Reals = npt.NDArray[np.float32]
 

@@ -1,7 +1,6 @@
 """Files that are there whole or not at all."""
 
 import json
-import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,31 +11,18 @@ import numpy.typing as npt
 import safetensors
 import safetensors.numpy
 
+from ..protocols.disks import sync, write
 from ..protocols.errors import CheckpointError
 
-
-def write(path: Path, data: bytes) -> None:
-    """Write a file so that a crash leaves the old one or the new one, never a part.
-
-    Temporary file, fsync, rename, fsync of the folder.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    with part.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
-    sync(path.parent)
-
-
-def sync(folder: Path) -> None:
-    """Make a folder's entries, or a file's bytes, last."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+__all__ = [
+    "read_arrays",
+    "read_json",
+    "settle",
+    "sync",
+    "write",
+    "write_arrays",
+    "write_json",
+]
 
 
 def settle(part: Path, folder: Path) -> None:

@@ -21,10 +21,10 @@ from ..aggregators.noises import Mechanism
 from ..aggregators.privates import Private, Shape, merge_private
 from ..aggregators.recipes import recipe
 from ..aggregators.spaces import Arrival, Merged
-from ..client import accountants, stores
+from ..client import accountants
 from ..client.accountants import Event
 from ..client.ledgers import FILE, Charge, Ledger
-from ..protocols import digests
+from ..protocols import digests, disks
 from ..protocols.errors import CheckpointError, ConfigError
 from ..protocols.secrets import Secret, fresh
 from ..protocols.settings import Config
@@ -216,7 +216,7 @@ def secret(session: Session) -> Secret:
     """The run's secret: drawn once, kept in its folder for this user alone."""
     path = _path(session) / "secret"
     if not path.exists():
-        stores.write_private(path, fresh())
+        disks.write(path, fresh(), private=True)
     return Secret(path.read_bytes()).of(session.run)
 
 

@@ -20,7 +20,6 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import (
     Ed25519PublicKey,
 )
 
-from ..client import stores
 from ..protocols import digests
 from ..protocols.errors import CheckpointError
 from . import files
@@ -158,7 +157,9 @@ def _key(folder: Path) -> Ed25519PrivateKey:
     """The run's key; made where there is none yet, with its public half beside it."""
     path = folder / KEY
     if not path.exists():
-        stores.write_private(path, Ed25519PrivateKey.generate().private_bytes_raw())
+        files.write(
+            path, Ed25519PrivateKey.generate().private_bytes_raw(), private=True
+        )
     key = Ed25519PrivateKey.from_private_bytes(path.read_bytes())
     own = folder / PUBLIC
     if not own.exists():

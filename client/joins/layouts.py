@@ -7,8 +7,8 @@ from importlib.resources import files as resources
 from pathlib import Path
 from string import Template
 
+from ...protocols.disks import write
 from ...protocols.errors import ConfigError
-from ..stores import write
 from . import keys
 from .folders import POLICY, JoinFolder, read_invitation
 

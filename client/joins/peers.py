@@ -9,9 +9,9 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ...protocols.disks import write
 from ...protocols.errors import ConfigError
 from .. import signatures
-from ..stores import write
 from .policies import NotAgreedError
 
 if TYPE_CHECKING:

@@ -12,9 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from ...protocols.disks import write
 from ...protocols.errors import ConfigError
 from .. import logs
-from ..stores import write
 from .processes import Running
 
 UP = "up.json"
