@@ -32,7 +32,7 @@ class Work:
     def merged(self, members: Sequence[Member]) -> Contribution:
         """What the members' tensors come to."""
         if not self.regions:
-            return merged(self.recipe, members, self.key)
+            return self.whole(self.recipe, members)
         ready = prepare(self.recipe, members, self.key)
         tally = climbed(self.recipe, ready, {})
         return tallies.read(tally, self.recipe, self.key)
@@ -54,7 +54,11 @@ class Work:
         numbers = Survey.of(members).numbers(bare.reducer)
         groups = {one.name: one.group if bare.outer else "" for one in members}
         parts = mixtures.mixed(bare, numbers, groups, held)
-        return merged(bare, members, self.key), parts
+        return self.whole(bare, members), parts
+
+    def whole(self, recipe: Recipe, members: Sequence[Member]) -> Contribution:
+        """What a recipe makes of members, all at once."""
+        return merged(recipe, members, self.key)
 
 
 def climbed(recipe: Recipe, members: Sequence[Member], held: Stacks) -> Tally:

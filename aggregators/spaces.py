@@ -10,19 +10,20 @@ pairs; every tensor is merged by itself.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ..protocols.errors import ConfigError, QuorumError
+from ..protocols.errors import ConfigError
 from ..protocols.vectors import Contribution, Floats, Pair
-from . import factors, mixtures
-from .base import FORMED, Key, Member, Recipe
+from . import factors, formations
+from .base import Key, Recipe
 from .factors import Reduced
-from .products import Products, stacks, tensor
-from .recipes import SPACES
+from .omissions import Omitting
+from .products import tensor
 from .regions import Work
 from .replies import Arrival, Merged, paired_shapes, whole
 from .tallies import Stack
@@ -34,6 +35,7 @@ __all__ = [
     "brought_down",
     "merge_round",
     "of_tensors",
+    "omitted",
     "paired_shapes",
     "whole",
 ]
@@ -80,24 +82,82 @@ def merge_round(  # noqa: PLR0913
         >>> merge_round(recipe("fedavg"), "full", cohort, key=Key()).update["w"]
         array([2., 1.], dtype=float32)
     """
-    if space not in SPACES:
-        raise ConfigError(f"space is {space!r}, allowed: {', '.join(SPACES)}")
-    ordered = sorted(arrivals, key=lambda one: one.name)
-    for one in ordered:
-        if one.share < 1:
-            raise ConfigError(f"{one.name} has share {one.share}, allowed: 1 and above")
-    if not ordered:
-        raise QuorumError("no replies to merge")
+    ordered = formations.checked(space, arrivals)
     work = Work(recipe, key, regions)
     with factors.one_thread():
-        if space not in FORMED or not any(one.pairs for one in ordered):
-            return _apart(work, ordered)
-        if space == "residual":
-            return _whole(work, ordered)
-        rank = rank_down or 4 * max(_ranks(ordered))
-        if recipe.stacked:
-            return _linear(work, ordered, rank, carry or {})
-        return _elementwise(work, ordered, rank, carry or {})
+        return _merged(work, space, ordered, rank_down, carry or {})
+
+
+def omitted(
+    recipe: Recipe,
+    space: str,
+    arrivals: Sequence[Arrival],
+    *,
+    key: Key,
+    rank_down: int = 0,
+    carry: Carry | None = None,
+) -> Callable[[str], Merged]:
+    """Merges of all replies but one, the same bits as `merge_round` of the others.
+
+    Where the recipe adds, everybody is added up once, and each one subtracted.
+
+    Args:
+        recipe: as for `merge_round`, like what follows.
+        space: one of `fedelta.aggregators.base.SPACES`.
+        arrivals: the accepted replies, at least two.
+        key: the run and round.
+        rank_down: rank of the update's pairs.
+        carry: what the last round's merge cut off.
+
+    Returns:
+        From a client's name to the merge without its reply.
+
+    Raises:
+        QuorumError: no arrivals.
+        ConfigError: what `merge_round` says.
+        PayloadError: replies whose tensors do not fit each other.
+        BoundsError: a reply that is not finite.
+
+    Example:
+        >>> from fedelta.aggregators.recipes import recipe
+        >>> from fedelta.protocols.vectors import TaskVector
+        >>> def reply(name, x):
+        ...     return Arrival(name, TaskVector.of({"w": np.float32([x, 1])}))
+        >>> cohort = [reply("a", 1), reply("b", 3), reply("c", 5)]
+        >>> omitted(recipe("fedavg"), "full", cohort, key=Key())("b").update["w"]
+        array([3., 1.], dtype=float32)
+    """
+    ordered = formations.checked(space, arrivals)
+    work = Omitting(recipe, key, regions=False)
+    with factors.one_thread():
+        if not formations.formed(space, ordered):
+            work.remember(recipe, formations.apart(work, ordered))
+        elif recipe.stacked:
+            work.remember(
+                replace(recipe, before=()), formations.viewed(work, ordered)[0]
+            )
+        else:
+            work.remember(recipe, formations.products(work, ordered)[0])
+
+    def without(name: str) -> Merged:
+        rest = [one for one in ordered if one.name != name]
+        with factors.one_thread():
+            return _merged(work, space, rest, rank_down, carry or {})
+
+    return without
+
+
+def _merged(
+    work: Work, space: str, ordered: Sequence[Arrival], rank_down: int, carry: Carry
+) -> Merged:
+    if not formations.formed(space, ordered):
+        return _apart(work, ordered)
+    if space == "residual":
+        return _whole(work, ordered)
+    rank = rank_down or 4 * max(formations.ranks(ordered))
+    if work.recipe.stacked:
+        return _linear(work, ordered, rank, carry)
+    return _elementwise(work, ordered, rank, carry)
 
 
 def _apart(work: Work, ordered: Sequence[Arrival]) -> Merged:
@@ -109,7 +169,7 @@ def _apart(work: Work, ordered: Sequence[Arrival]) -> Merged:
                 f"{one.name} has other pairs, ranks or scalings than "
                 f"{ordered[0].name}: merge in space 'product'"
             )
-    members = [_member(work, one, one.contribution) for one in ordered]
+    members = formations.apart(work, ordered)
     return of_tensors(work.merged(members), pairs, start)
 
 
@@ -156,14 +216,7 @@ def _stacked(
     work: Work, ordered: Sequence[Arrival]
 ) -> tuple[dict[str, Floats], dict[str, list[Stack]]]:
     """By factors: what is dense, and by weight the products to be added up."""
-    members, held = [], {}
-    for one in ordered:
-        given = stacks(one.contribution, one.pairs, one.start)
-        rest = whole(one)
-        view, gain = mixtures.view(work.recipe, one.contribution, given, rest)
-        members.append(_member(work, one, view))
-        held[one.name] = mixtures.scaled(given, gain)
-    paired_shapes(held)
+    members, held = formations.viewed(work, ordered)
     merged, parts = work.stacked(members, held)
     return {name: tensor(merged, name) for name in merged.layout.names}, parts
 
@@ -172,14 +225,7 @@ def _formed(
     work: Work, ordered: Sequence[Arrival]
 ) -> tuple[Contribution, dict[str, tuple[int, int]]]:
     """Products merged element by element; the shapes of the weights they change."""
-    held = {one.name: stacks(one.contribution, one.pairs, one.start) for one in ordered}
-    shapes = paired_shapes(held)
-    members = [
-        _member(
-            work, one, Products(one.contribution, held[one.name], shapes, whole(one))
-        )
-        for one in ordered
-    ]
+    members, shapes = formations.products(work, ordered)
     return work.merged(members), shapes
 
 
@@ -246,16 +292,3 @@ def brought_down(
 def _carried(carry: Carry) -> set[str]:
     """The weights of which something was cut off."""
     return {name.rsplit("|", 1)[0] for name in carry}
-
-
-def _member(work: Work, one: Arrival, view: Contribution) -> Member:
-    share = 1 if work.recipe.reducer.adds else one.share
-    return Member(one.name, view, share, one.region)
-
-
-def _ranks(ordered: Sequence[Arrival]) -> list[int]:
-    return [
-        one.contribution.layout.shapes[one.contribution.layout.place(pair.a)][0]
-        for one in ordered
-        for pair in one.pairs
-    ]

@@ -29,7 +29,7 @@ from . import paces, placements, protections
 from .admission import Rules, judge
 from .arrivals import Arrivals
 from .evidence import gates
-from .mergers import merger
+from .mergers import Merger
 from .rosters import Member
 from .sessions import Session
 from .versions import Update
@@ -89,7 +89,7 @@ def release(session: Session, arrivals: Arrivals, grid: Any = None) -> Release:
     with _opened(session, arrivals) as found:
         hidden = protections.guarded(session, found, arrivals)
         told = compare.compare(found) if found and not hidden else {}
-        merge, gate = merger(session, arrivals, grid), dict[str, Any]()
+        merge, gate = Merger(session, arrivals, grid), dict[str, Any]()
         if hidden:
             merged = hidden.merged
         elif told and gates.active(session, arrivals):

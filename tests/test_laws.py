@@ -12,10 +12,12 @@ from fedelta.aggregators import tallies
 from fedelta.aggregators.base import Key, Member, Recipe
 from fedelta.aggregators.furthers import GRAM, Attached
 from fedelta.aggregators.importances import Joined
+from fedelta.aggregators.omissions import Omitting, subtracts
 from fedelta.aggregators.recipes import METHODS, properties, recipe
 from fedelta.aggregators.reductions import dense, prepare, reduce
 from fedelta.aggregators.regions import handed_up
 from fedelta.aggregators.scales import Numbers, Survey
+from fedelta.aggregators.shares import LARGEST
 from fedelta.aggregators.tallies import Tally
 from fedelta.protocols import seeds
 from fedelta.protocols.vectors import Floats, TaskVector
@@ -271,3 +273,22 @@ class _Opposite:
     def block(self, span: Any) -> Any:
         given = self.source.block(span)
         return type(given)(given.size, given.positions, -given.values)
+
+
+@every_recipe
+@quick
+@given(cohort=cohorts(values=any_value))
+def test_the_merge_without_one_is_that_of_the_others(
+    text: str, cohort: list[Member]
+) -> None:
+    made, cohort = recipe(text), suited(text, cohort)
+    if not subtracts(made, cohort):
+        many = len(cohort) > 1 and sum(one.share for one in cohort) <= LARGEST
+        assert not many or made.reducer.cohort is not None or made.outer is not None
+        return
+    work = Omitting(made, KEY, regions=False)
+    work.remember(made, cohort)
+    for one in cohort:
+        rest = [other for other in cohort if other is not one]
+        found = dense(work.whole(made, rest))
+        assert same(found, dict(reduce(made, rest, KEY).tensors))

@@ -15,11 +15,12 @@ from ...aggregators.recipes import recipe
 from ...aggregators.spaces import Arrival, Merged
 from ...protocols.errors import ConfigError
 from ...protocols.settings import Config
-from .keepers import CLIENTS, TEST, VALIDATION, Again, Gatekeeper
+from .keepers import CLIENTS, TEST, VALIDATION, Gatekeeper
 from .policies import FEWEST, GAIN, LAST, POLICIES
 
 if TYPE_CHECKING:
     from ..arrivals import Arrivals
+    from ..mergers import Merger
     from ..sessions import Session
 
 STATE = "quarantine"
@@ -33,7 +34,7 @@ def active(session: "Session", arrivals: "Arrivals") -> bool:
 def passed(
     session: "Session",
     arrivals: Sequence[Arrival],
-    again: Again,
+    again: "Merger",
     number: int,
     grid: Any = None,
 ) -> tuple[Merged, dict[str, Any]]:

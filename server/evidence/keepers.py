@@ -1,10 +1,9 @@
 """Who judges merges: the last global model with each of them folded in, in turn."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ...aggregators.spaces import Arrival, Merged
 from ...protocols.errors import ConfigError
 from ...protocols.settings import Gate
 from ..selections import falls
@@ -14,9 +13,6 @@ if TYPE_CHECKING:
     from ...client.data import Examples
     from ...client.models import Base
     from ..sessions import Session
-
-Again = Callable[[Sequence[Arrival], str], Merged]
-"""Merges some arrivals by a recipe; by the run's where it is empty."""
 
 VALIDATION, TEST, CLIENTS = "validation", "test", "clients"
 

@@ -2,11 +2,15 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from ...aggregators.compare import compare
 from ...aggregators.spaces import Arrival, Merged
 from .clusters import clusters
-from .keepers import CLIENTS, Again, Gatekeeper
+from .keepers import CLIENTS, Gatekeeper
+
+if TYPE_CHECKING:
+    from ..mergers import Merger
 
 LAST, GAIN = "last", "gain="
 FEWEST = 2
@@ -14,15 +18,15 @@ FEWEST = 2
 
 
 def worths(
-    keeper: Gatekeeper, held: Sequence[Arrival], value: float, again: Again
+    keeper: Gatekeeper, held: Sequence[Arrival], value: float, again: "Merger"
 ) -> dict[str, float]:
     """By contribution, how much worse the merge is without it."""
     if len(held) < FEWEST or keeper.gate.source == CLIENTS:
         return {}
-    found = {}
+    found, without = {}, again.without(held)
     for one in held:
-        rest = again([other for other in held if other is not one], "")
-        found[one.name] = keeper.above(value, keeper.value(rest.update))
+        rest = keeper.value(without(one.name).update)
+        found[one.name] = keeper.above(value, rest)
     return found
 
 
@@ -30,7 +34,7 @@ def _report(
     keeper: Gatekeeper,
     held: Sequence[Arrival],
     merged: Merged,
-    again: Again,
+    again: "Merger",
 ) -> Merged:
     keeper.told["worth"] = worths(keeper, held, keeper.told["merged"], again)
     keeper.told["taken"] = "merged"
@@ -41,7 +45,7 @@ def _fall_back(
     keeper: Gatekeeper,
     held: Sequence[Arrival],
     merged: Merged,
-    again: Again,
+    again: "Merger",
 ) -> Merged:
     tried = {"merged": (keeper.told["merged"], merged)}
     for text in keeper.gate.fall_back if not keeper.told["good"] else ():
@@ -63,7 +67,7 @@ def _instead(
     text: str,
     held: Sequence[Arrival],
     merged: Merged,
-    again: Again,
+    again: "Merger",
 ) -> Merged:
     """Another merge; what one that is not taken cut off is not carried on."""
     from ...client.trials import scaled
@@ -84,7 +88,7 @@ def _quarantine(
     keeper: Gatekeeper,
     held: Sequence[Arrival],
     merged: Merged,
-    again: Again,
+    again: "Merger",
 ) -> Merged:
     """Leave out the worst, one by one, while that helps; never half of all or more."""
     kept, out, value = list(held), list[str](), float(keeper.told["merged"])
@@ -110,7 +114,7 @@ def _split(
     keeper: Gatekeeper,
     held: Sequence[Arrival],
     merged: Merged,
-    again: Again,
+    again: "Merger",
 ) -> Merged:
     """The cluster whose merge does best; the cohort where none is better."""
     cosine = compare(held)["cosine"]
@@ -128,7 +132,7 @@ def _split(
 
 
 POLICIES: dict[
-    str, Callable[[Gatekeeper, Sequence[Arrival], Merged, Again], Merged]
+    str, Callable[[Gatekeeper, Sequence[Arrival], Merged, "Merger"], Merged]
 ] = {
     "report": _report,
     "fall_back": _fall_back,

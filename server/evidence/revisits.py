@@ -13,7 +13,7 @@ from ...aggregators.spaces import Arrival, Merged
 from ...protocols.vectors import Floats
 from .. import averages, environments
 from ..arrivals import Arrivals
-from ..mergers import Merger, merger
+from ..mergers import Merger
 from ..recordings import Recording, bring, updates
 from ..records import Record
 from ..releases import _opened
@@ -98,7 +98,7 @@ class Revisit:
             yield Round(
                 number,
                 found,
-                merger(session, arrivals, None),
+                Merger(session, arrivals),
                 "full" if tape.config.train.mode == "full" else tape.config.lora.space,
                 Key(session.run, number),
             )
