@@ -90,15 +90,17 @@ def _beside(one: Difference, metric: str) -> str:
 def _table(told_of: Sequence[Difference], metric: str) -> Iterator[Card]:
     rows = []
     for one in told_of:
-        paired, seen = one.gap is not None, chance(one.gaps)
+        paired, seen, own = one.gap is not None, chance(one.gaps), chance(one.values)
         rows.append(
             (
                 one.label,
                 told(metric, one.mean),
+                f"{told(metric, own.low)} to {told(metric, own.high)}" if own else "-",
                 gained(metric, one.gap, 0.0) if paired else "-",
                 gained(metric, one.spread, 0.0).lstrip("+") if one.spread else "-",
                 _between(metric, seen),
                 f"{seen.p:.2g}" if seen else "-",
+                f"{seen.signs:.2g}" if seen else "-",
                 str(len(one.gaps)) if paired else "-",
             )
         )
@@ -106,16 +108,20 @@ def _table(told_of: Sequence[Difference], metric: str) -> Iterator[Card]:
         f"Which one does better? {metric.capitalize()}",
         "Differences are taken between runs of the same data, clients, model and "
         "seed, and then averaged. With one pair nothing is known of chance: repeat "
-        "it with other seeds. From three on, the interval holds 95 of 100 means of as "
-        "many differences drawn from them (too narrow with few), and p is how often "
-        "signs by chance would give as large a mean.",
+        "it with other seeds. From three on, intervals hold 95 of 100 means of as many "
+        "values, or differences, drawn from them (too narrow with few). p is how often "
+        "differences drawn so, moved to where there is none, have as large a mean (the "
+        "paired bootstrap; too small with few); p of signs, how often signs by chance "
+        "would give it.",
         head=(
             "",
             metric,
+            "95 % between",
             f"above {told_of[0].label}",
             "spread",
             "95 % between",
             "p",
+            "p of signs",
             "pairs",
         ),
         rows=tuple(rows),

@@ -8,14 +8,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from ...protocols import seeds
 
 DRAWS = 10_000
 LEAST = 3
 """Values below which nothing is said of chance."""
+ALL = 50_000
+"""Draws up to which all are gone through, not some of them."""
 EXACT = 14
 """Differences up to which all their signs are tried, not drawn."""
+_NEAR = 1e-12
+
+Values = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,20 +31,24 @@ class Chance:
     Attributes:
         low: lower end of the interval, and
         high: its upper end.
-        p: how often signs by chance alone would give as large a mean, either way.
+        p: the paired bootstrap's: how often differences drawn from these, moved so
+            that their mean is nothing, have as large a mean, either way.
+        signs: how often signs by chance alone would give as large a mean.
     """
 
     low: float
     high: float
     p: float
+    signs: float
 
 
 def chance(gaps: Sequence[float], share: float = 0.95) -> Chance | None:
     """The interval of a mean of paired differences, and whether it may be nothing.
 
-    The interval is of means of as many differences drawn from them; with few of them
-    it is too narrow. The test turns each difference round or not, which pairs allow
-    where neither side is better.
+    The interval is of means of as many differences drawn from them, and so is the
+    test, moved to where there is no difference; with few of them both say too much.
+    The test of signs turns each difference round or not, which pairs allow where
+    neither side is better: with n pairs it says no less than 2^(1-n).
 
     Args:
         gaps: differences, a pair each.
@@ -49,24 +59,34 @@ def chance(gaps: Sequence[float], share: float = 0.95) -> Chance | None:
 
     Example:
         >>> found = chance([0.02, 0.03, 0.025, 0.01, 0.015])
-        >>> found.low > 0, found.p
-        (True, 0.0625)
+        >>> found.low > 0, found.p < 0.001, found.signs
+        (True, True, 0.0625)
         >>> chance([0.1, 0.2]) is None
         True
     """
     if len(gaps) < LEAST:
         return None
     given = np.array(gaps, np.float64)
-    count = len(given)
-    key = seeds.key("bootstrap", count)
-    places = (seeds.uniform(key, 0, DRAWS * count) * count).astype(np.int64)
-    means = given[places.reshape(DRAWS, count)].mean(1)
+    means = _drawn(given)
     tail = 100 * (1 - share) / 2
     low, high = np.percentile(means, [tail, 100 - tail])
-    return Chance(float(low), float(high), _turned(given))
+    far = np.abs(means - given.mean()) >= abs(given.mean()) - _NEAR
+    return Chance(float(low), float(high), float(far.mean()), _turned(given))
 
 
-def _turned(given: np.ndarray[tuple[int], np.dtype[np.float64]]) -> float:
+def _drawn(given: Values) -> Values:
+    """Means of as many values drawn from them: of every draw where those are few."""
+    count = len(given)
+    if count**count <= ALL:
+        means: Values = np.stack(np.meshgrid(*[given] * count), -1).mean(-1).ravel()
+        return means
+    key = seeds.key("bootstrap", count)
+    places = (seeds.uniform(key, 0, DRAWS * count) * count).astype(np.int64)
+    found: Values = given[places.reshape(DRAWS, count)].mean(1)
+    return found
+
+
+def _turned(given: Values) -> float:
     count = len(given)
     if count <= EXACT:
         masks = np.arange(1 << count)[:, None] >> np.arange(count) & 1
@@ -76,4 +96,4 @@ def _turned(given: np.ndarray[tuple[int], np.dtype[np.float64]]) -> float:
         drawn = seeds.uniform(key, 0, DRAWS * count).reshape(DRAWS, count)
         signs = np.where(drawn < 0.5, -1.0, 1.0)  # noqa: PLR2004
     means = np.abs((signs * given).mean(1))
-    return float((means >= abs(given.mean()) - 1e-12).mean())
+    return float((means >= abs(given.mean()) - _NEAR).mean())
