@@ -18,6 +18,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from fedelta.benchmarks.verdicts import verdict
+
 SEEDS = (0, 1, 2)
 GAIN, RATIO, LOST = 5.0, 20.0, 1.0
 DENSE = ("wire.up=fp32", "eval.local=false")
@@ -101,10 +103,7 @@ def main() -> int:
             for count in (1, 2)
         ]
     wrong = faults(rows, digests)
-    for fault in wrong:
-        print("does not hold:", fault)
-    print("all holds" if not wrong else f"{len(wrong)} do not hold")
-    return 1 if wrong else 0
+    return verdict(wrong)
 
 
 if __name__ == "__main__":

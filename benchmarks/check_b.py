@@ -17,6 +17,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from fedelta.benchmarks.verdicts import verdict
 from fedelta.protocols.settings import Config
 from fedelta.server.comparisons import write
 from fedelta.server.replays import replay
@@ -107,10 +108,7 @@ def main() -> int:
         if given.out:
             console.print(f"{page}")
     wrong = faults(summary, minutes)
-    for fault in wrong:
-        print("does not hold:", fault)
-    print("all holds" if not wrong else f"{len(wrong)} do not hold")
-    return 1 if wrong else 0
+    return verdict(wrong)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ import os
 import shutil
 import subprocess
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 SUBNET = "10.77.0"
@@ -66,12 +65,7 @@ class Network:
             ip("-n", switch, "link", "set", f"port{at}", "master", "bridge", "up")
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Take it away."""
         self._remove()
         os.close(self._lock)

@@ -22,6 +22,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from fedelta.benchmarks.verdicts import verdict
+
 HERE = Path(__file__).parent
 CLIENTS, ROUNDS = 50, 3
 SECONDS, SHARE, GROWTH, EACH = 1.0, 0.03, 1.15, 4.0
@@ -240,9 +242,7 @@ def main(words: Sequence[str] | None = None) -> int:
     for name, part in parts.items():
         if name not in skipped:
             wrong += part()
-    for fault in wrong:
-        print("does not hold:", fault)
-    return 1 if wrong else 0
+    return verdict(wrong)
 
 
 if __name__ == "__main__":

@@ -39,6 +39,7 @@ from fedelta.benchmarks.sizes import (
     published,
     sent,
 )
+from fedelta.benchmarks.verdicts import verdict
 from fedelta.protocols import seeds
 from fedelta.protocols.budgets import fitted
 from fedelta.protocols.codec import Payload
@@ -249,9 +250,7 @@ def main() -> int:
     show(found)
     plot(found, given.out)
     wrong = faults(found, quick=given.quick)
-    for one in wrong:
-        print("does not hold:", one)
-    return bool(wrong)
+    return verdict(wrong)
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ from .recordings import bring
 from .records import Listener, Record, read
 from .rosters import Roster
 from .rounds import RoundStrategy, judges
-from .runs import run_id
+from .runs import introduction, run_id
 from .sessions import Session
 from .traffic import Watch
 from .versions import Versions
@@ -143,11 +143,7 @@ def _introduce(session: Session) -> None:
     config, task = session.config, session.task
     session.record.add(
         "run",
-        run=session.run,
-        name=config.run.name,
-        seed=config.run.seed,
-        rounds=config.run.rounds,
-        recipe=config.merge.recipe,
+        **introduction(config, session.run),
         clients=list(task.clients),
         regions=dict(task.regions),
         classes=len(task.labels),

@@ -117,6 +117,17 @@ def config_from_json(text: str) -> Config:
     return validate(tables)
 
 
+def introduction(config: Config, run: str) -> dict[str, Any]:
+    """What a record's first line says of a run, whoever writes it."""
+    return {
+        "run": run,
+        "name": config.run.name,
+        "seed": config.run.seed,
+        "rounds": config.run.rounds,
+        "recipe": config.merge.recipe,
+    }
+
+
 def run_id(config: Config) -> str:
     """16 hex digits that name a run: its settings but what changes no model.
 

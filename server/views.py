@@ -2,7 +2,6 @@
 
 import sys
 from contextlib import AbstractContextManager
-from types import TracebackType
 from typing import Self
 
 from rich.console import Console, Group
@@ -66,12 +65,7 @@ class Screen(AbstractContextManager["Screen"]):
         self.live.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Leave the last picture where it is."""
         self.live.stop()
 

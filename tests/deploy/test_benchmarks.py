@@ -1,28 +1,8 @@
 """What is measured of a federation, in the reduced forms that CI runs."""
 
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 
-import fedelta
-
-ROOT = Path(fedelta.__file__).parent
-
-
-def told(*words: str) -> str:
-    """A benchmark by the command line; what it printed."""
-    done = subprocess.run(
-        [sys.executable, *words],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=400,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+from tests.scripts import told
 
 
 @pytest.mark.slow
