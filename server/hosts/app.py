@@ -44,7 +44,9 @@ def main(grid: Grid, context: Context) -> None:
     try:
         files.write(journal.folder / "config.json", config_json(config).encode())
         known = controls.register(folder)
-        hosted = HostGrid(grid, {name: known[name] for name in sorted(asked)})
+        hosted = HostGrid(
+            grid, {name: known[name] for name in sorted(asked)}, folder.settings.waits
+        )
         hosted.gather(config)
         coordinate(_tree(hosted, ways, config), config, journal, [Chronicle()])
     finally:

@@ -62,12 +62,27 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class Waits:
+    """[waits]: for how long a run waits for nodes that are not there.
+
+    Attributes:
+        settled_seconds: at its start, once a quorum is there, without another arrival.
+        gone_seconds: in a round, after SuperLink has said that a node is away (a minute
+            or so after it last heard of it). Who is back sooner is asked again.
+    """
+
+    settled_seconds: float = 20.0
+    gone_seconds: float = 30.0
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """host.toml."""
 
     host: Host
     inside: Inside = field(default_factory=Inside)
     limits: Limits = field(default_factory=Limits)
+    waits: Waits = field(default_factory=Waits)
 
 
 @dataclass(frozen=True)

@@ -18,18 +18,15 @@ from ...protocols.settings import Config
 from ..engine import Receipt
 from ..grids import OuterGrid
 from ..rosters import quorum
+from .absences import Absences, away
+from .folders import Waits
 from .pulls import Pulling
 
 LOG = logging.getLogger("fedelta.host")
 PAUSE = 0.5
 """Seconds between looks for a reply."""
-SETTLED = 20.0
-"""Seconds without another arrival after which a quorum does not wait for the rest."""
 LOOK = 2.0
 """Seconds between looks at who is there while replies are awaited."""
-GONE = 30.0
-"""Seconds after which nothing is awaited of a node that SuperLink says is not there
-(which it does a minute or so after it last heard of it)."""
 STALLED = 5.0
 """Seconds from which on one pull is of a reply that is listed and does not come."""
 
@@ -40,6 +37,7 @@ class HostGrid(OuterGrid):
     Args:
         grid: Flower's.
         nodes: the node id that SuperLink registered for each member's key, by name.
+        waits: for how long it is waited for nodes that are not there.
 
     Attributes:
         nodes: as given: whoever answers, these names count.
@@ -48,17 +46,19 @@ class HostGrid(OuterGrid):
         keeps: replies that come after their round are handed on in the next one.
         late: they are wanted now; else they wait until they are.
         patient: a round waits for those too, even if it asks nobody.
-        settled: seconds without another arrival that `gather` waits at a quorum.
-        gone: seconds that a node may be away while its reply is awaited.
     """
 
-    def __init__(self, grid: Grid, nodes: Mapping[str, int]) -> None:
+    def __init__(
+        self, grid: Grid, nodes: Mapping[str, int], waits: Waits | None = None
+    ) -> None:
         super().__init__(grid)
         self._pulling: Pulling | None = None
         self._late: dict[str, Message] = {}
         self._there: list[tuple[Message, Message]] = []
         self.keeps = self.late = self.patient = False
-        self.settled, self.gone = SETTLED, GONE
+        self._waits = waits or Waits()
+        self._absences = Absences(self._waits.gone_seconds)
+        self._again: dict[str, str] = {}  # by a repeated message's id, the first one's
         self.nodes = dict(sorted(nodes.items()))
         self.receipts: dict[str, Receipt] = {}
         self.stalled: set[str] = set()
@@ -76,12 +76,12 @@ class HostGrid(OuterGrid):
         limit = time.monotonic() + config.round.deadline_seconds
         if needed is None:
             needed = min(quorum(config, len(self.nodes)), len(self.nodes))
-        count, since = -1, time.monotonic()
+        count, since, settled = -1, time.monotonic(), self._waits.settled_seconds
         while missing := self._missing():
             now, there = time.monotonic(), len(self.nodes) - len(missing)
             if there != count:
                 count, since = there, now
-            if now >= limit or (there >= needed and now - since >= self.settled):
+            if now >= limit or (there >= needed and now - since >= settled):
                 break
             time.sleep(PAUSE)
         absent = f"not there: {', '.join(missing)}"
@@ -123,14 +123,13 @@ class HostGrid(OuterGrid):
         began = time.monotonic()
         pulling, self._pulling = self._pulling or Pulling(self._grid, PAUSE), None
         pulling.add(asked)
-        absent: dict[int, float] = {}
         try:
-            while asked or (self.late and (self._there or self._waits)):
+            while asked or (self.late and (self._there or self._expects)):
                 while self.late and self._there:
                     yield self._handed(*self._there.pop(), began)
                 found = pulling.next(min(limit - time.monotonic(), LOOK))
-                if found is not None:
-                    name, reply = found
+                if found is not None and not away(found[1]):
+                    name, reply = self._again.get(found[0], found[0]), found[1]
                     if name in asked:
                         yield self._handed(asked.pop(name), reply, began)
                     elif name in self._late:
@@ -139,8 +138,10 @@ class HostGrid(OuterGrid):
                 if time.monotonic() >= limit:
                     self.stalled |= pulling.stalled(STALLED)
                     return
-                self._give_up(asked, absent)
-                self._give_up(self._late, absent)
+                if found is not None:
+                    self._absences.note(self._again.get(found[0], found[0]))
+                self._look(asked, pulling)
+                self._look(self._late, pulling)
         finally:
             if self.keeps:
                 self._late |= asked
@@ -154,32 +155,46 @@ class HostGrid(OuterGrid):
         return self._late.keys() | {one.metadata.message_id for one, _ in self._there}
 
     @property
-    def _waits(self) -> bool:
+    def _expects(self) -> bool:
         return self.patient and bool(self._late)
 
     def _handed(self, message: Message, reply: Message, began: float) -> Message:
         """A reply as the node's whom we asked, whatever it says of itself."""
-        name = reply.metadata.reply_to_message_id
+        name = message.metadata.message_id
         node = message.metadata.dst_node_id
         spoofed = reply.metadata.src_node_id != node and not reply.has_error()
         reply.metadata.__dict__["_src_node_id"] = node
+        reply.metadata.__dict__["_reply_to_message_id"] = name
         down, seconds = self.receipts[name].down, time.monotonic() - began
         self.receipts[name] = Receipt(down, len(to_bytes(reply)), seconds, spoofed)
         return reply
 
-    def _give_up(self, asked: dict[str, Message], absent: dict[int, float]) -> None:
-        """Await nothing more of nodes that have not been there for a while."""
+    def _look(self, asked: dict[str, Message], pulling: Pulling) -> None:
+        """Await nothing more of nodes that are gone; ask those again that are back."""
         try:
             there = set(self._grid.get_node_ids())
         except Exception:
             LOG.warning("could not ask who is there; asking again", exc_info=True)
-            absent.clear()
+            self._absences.forget()
             return
-        now = time.monotonic()
-        for name, message in list(asked.items()):
-            node = message.metadata.dst_node_id
-            if node in there:
-                absent.pop(node, None)
-            elif now - absent.setdefault(node, now) >= self.gone:
-                LOG.warning("node %d is gone; its reply is not awaited", node)
-                del asked[name]
+        gone, back = self._absences.look(asked, there)
+        for name in gone:
+            node = asked.pop(name).metadata.dst_node_id
+            LOG.warning("node %d is gone; its reply is not awaited", node)
+        for name in back:
+            self._ask_again(name, asked[name], pulling)
+
+    def _ask_again(self, name: str, message: Message, pulling: Pulling) -> None:
+        """The same question once more: its node was away, and may have lost it."""
+        given = message.metadata
+        LOG.warning("node %d was away; it is asked again", given.dst_node_id)
+        again = Message(
+            message.content,
+            given.dst_node_id,
+            given.message_type,
+            group_id=given.group_id,
+        )
+        for one in self._grid.push_messages([again]):
+            self._again[str(one)] = name
+            pulling.add([str(one), name])
+        self.receipts[name] = Receipt(self.receipts[name].down + len(to_bytes(again)))

@@ -50,7 +50,9 @@ def main(grid: Grid, context: Context) -> None:
     record = Record(path, keep=sys.maxsize, listeners=[Chronicle()])
     try:
         files.write(journal.folder / "config.json", config_json(config).encode())
-        hosted = HostGrid(grid, controls.register(folder.host))
+        hosted = HostGrid(
+            grid, controls.register(folder.host), folder.host.settings.waits
+        )
         if not path.stat().st_size:
             _introduce(record, config, sorted(hosted.nodes))
         hosted.gather(config, needed=0)  # the root decides what is enough
