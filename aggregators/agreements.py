@@ -144,6 +144,7 @@ def check(config: Config) -> None:
         ("round.over_select", bool(config.round.over_select)),
         (f'round.late = "{config.round.late}"', config.round.late != "refuse"),
         (f'round.mode = "{config.round.mode}"', config.round.mode != "sync"),
+        ("eval.probes", config.eval.probes),
         (f'gate.policy = "{config.gate.policy}"', config.gate.policy != "off"),
         ('run.engine = "flower"', config.run.engine == "flower"),
     ):

@@ -17,7 +17,16 @@ from flwr.clientapp import ClientApp
 from ..protocols import messages, seeds
 from ..protocols.errors import ContributionError, StaleRoundError
 from ..protocols.plans import RoundPlan
-from . import baselines, clippings, identities, masked, sending, sessions, statistics
+from . import (
+    baselines,
+    clippings,
+    identities,
+    masked,
+    probes,
+    sending,
+    sessions,
+    statistics,
+)
 from .adapters import adapted
 from .evaluation import evaluate as judge
 from .failures import error_reply
@@ -69,6 +78,8 @@ def train(message: Message, context: Context) -> RecordDict:
             metrics |= {f"validation_{what}": judged[what] for what in sorted(judged)}
         change, private = adapter.change(), adapter.own()
         change |= statistics.measured(adapter, own, config, key) | kept.further(change)
+    if config.eval.probes and len(held):
+        metrics |= probes.own(base, change, start, held, config)
     weight = _weight(session, name)
     sent = sending.reply(change, plan, config, home, base.digest, weight)
     kept.keep(private, sent.further)

@@ -17,8 +17,11 @@ import numpy as np
 import numpy.typing as npt
 
 from ..aggregators import factors
+from ..aggregators.base import Key
+from ..aggregators.solos import solo
+from ..aggregators.spaces import Arrival
 from ..protocols.settings import Config
-from ..protocols.vectors import Floats
+from ..protocols.vectors import Floats, TaskVector
 from .data import Examples
 from .evaluation import evaluate
 from .models import Base
@@ -32,6 +35,15 @@ POINTS = 5
 DISTORTION = 0.5
 """Squared error, of the states' own variance, that a code may make."""
 BATCH = 16
+MOST = 128
+"""Examples of its own that a client's probe takes at most."""
+LOSS, BARRIER, CKA, RATE_GAP = (
+    "probe_loss_",
+    "probe_barrier",
+    "probe_cka",
+    "probe_rate_gap",
+)
+"""What a reply calls what a client measured."""
 
 
 def barrier(
@@ -59,6 +71,45 @@ def barrier(
     found = np.array(losses)
     line = (1 - shares) * found[0] + shares * found[-1]
     return {"losses": losses, "barrier": float(max(0.0, (found - line).max()))}
+
+
+def own(
+    base: Base,
+    change: Update,
+    start: Update,
+    examples: Examples,
+    config: Config,
+) -> dict[str, float]:
+    """How far a client's training took it from the model that it received.
+
+    Measured where the data is; what it gives are numbers.
+
+    Args:
+        base: the model that was received.
+        change: what training changed of what travels, by the reply's tensors.
+        start: what the adapter began with.
+        examples: the client's own, kept for validation.
+        config: the client's.
+
+    Returns:
+        "probe_loss_0" to "probe_loss_100": the loss at `POINTS` places of the way from
+        the received model to the trained one, in percent; "probe_barrier",
+        "probe_cka" and "probe_rate_gap" between both models' hidden states.
+    """
+    space = "full" if config.train.mode == "full" else config.lora.space
+    given = TaskVector.of(change)
+    reply = Arrival("", given, 1, "", base.pairs(config), start)
+    update = solo(reply, space, Key())
+    some = examples.take(np.arange(min(len(examples), MOST)))
+    told = barrier(base, ({}, update), some, config)
+    before = states(base, some.texts, config)
+    with trial(base, update):
+        after = states(base, some.texts, config)
+    with factors.one_thread():
+        gap, alike = rate_gap(before, after), cka(before, after)
+    step = 100 // (POINTS - 1)
+    losses = {f"{LOSS}{step * at}": one for at, one in enumerate(told["losses"])}
+    return losses | {BARRIER: told["barrier"], CKA: alike, RATE_GAP: gap}
 
 
 def states(base: Base, texts: Sequence[str], config: Config) -> States:

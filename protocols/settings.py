@@ -195,6 +195,10 @@ class Eval:
             0: never. What is trained for comparison is trained as long as was run.
         local: train each client alone as long, for comparison.
         central: train one model on all data as long, for comparison.
+        probes: clients tell how far training took them from the model they received,
+            measured on their machines by what they keep for validation: the loss on
+            the way between both models, how alike their hidden states are. Numbers
+            alone are sent.
     """
 
     where: Literal["server", "clients", "both", "none"] = "server"
@@ -204,6 +208,7 @@ class Eval:
     early_stop: int = 0
     local: bool = True
     central: bool = False
+    probes: bool = False
 
 
 @dataclass(frozen=True, slots=True)

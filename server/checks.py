@@ -155,6 +155,10 @@ def _rounds(config: Config) -> None:
 
 
 def _eval(config: Config) -> None:
+    if config.eval.probes and not config.data.validation:
+        raise ConfigError(
+            "eval.probes: without data.validation clients have nothing to probe with"
+        )
     steered = config.eval.early_stop or config.eval.keep == "best"
     if steered and config.eval.where == "none":
         raise ConfigError(

@@ -64,6 +64,8 @@ def _everywhere(config: Config) -> Iterator[Ruling]:
     yield uniform, f"{told} than the clip: {_ALONE}"
     where = config.eval.where in ("server", "none")
     yield where, 'what clients measure leaves without noise: set eval.where = "server"'
+    told = "what clients measure leaves without noise: set eval.probes = false"
+    yield not config.eval.probes, told
     alone = not (config.eval.local or config.eval.central)
     told = "models of single clients, or of all data, are judged without noise"
     yield alone, f"{told}: set eval.local and eval.central to false"

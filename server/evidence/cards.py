@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from ...client import probes
 from .. import files
 from ..cards import Card
 from ..drawings import GAIN, LOCAL, MERGED
@@ -24,6 +25,7 @@ def cards(history: History) -> Iterator[Card]:
     """The sections for which there is something to show."""
     yield from _updates(history)
     yield from _gate(history)
+    yield from _told(history)
     path = history.folder / diagnoses.FILE
     if path.exists():
         found = files.read_json(path)
@@ -96,6 +98,44 @@ def _worst(one: Mapping[str, Any], metric: str) -> str:
         return "-"
     name = min(worth, key=lambda each: worth[each])
     return f"{name} ({told(metric, worth[name])})"
+
+
+def _told(history: History) -> Iterator[Card]:
+    """What clients measured on their own machines, of the last round."""
+    found = [
+        one
+        for one in history.of("contribution")
+        if probes.BARRIER in (one.get("metrics") or {})
+    ]
+    if not found:
+        return
+    last = max(int(one["round"]) for one in found)
+    places = [100 * at // (probes.POINTS - 1) for at in range(probes.POINTS)]
+    keys = [*(f"{probes.LOSS}{at}" for at in places), probes.BARRIER]
+    keys += [probes.CKA, probes.RATE_GAP]
+    rows = tuple(
+        (str(one["client"]), *(f"{one['metrics'][key]:.4f}" for key in keys))
+        for one in found
+        if one["round"] == last
+    )
+    yield Card(
+        f"How far did training take each client? Round {last}",
+        "Measured by the clients, each on its own machine by what it keeps for "
+        "validation: the loss on the way from the model that it received (0 %) to the "
+        "one that it trained (100 %), how far it rises above the line between both, "
+        "how alike their hidden states are (CKA, 1: alike), and how many bits a text "
+        "more a code for both takes (rate gap).",
+        head=(
+            "client",
+            *(f"loss {at}%" for at in places),
+            "barrier",
+            "CKA",
+            "rate gap",
+        ),
+        rows=rows,
+        opened=True,
+        wide=True,
+    )
 
 
 def _models(found: Mapping[str, Any]) -> Iterator[Card]:
