@@ -94,7 +94,7 @@ RECIPES = (
     "ties(density={density}, gain={gain})",
     "dare_ties(density={density}, gain={gain})",
     "model_stock()",
-    "min_agree(m=2)",
+    "min_agree(members=2)",
 )
 USUAL = (
     f"merge.recipe={'; '.join(RECIPES)}",

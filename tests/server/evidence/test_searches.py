@@ -9,6 +9,7 @@ import pytest
 
 from fedelta.protocols.errors import ConfigError
 from fedelta.protocols.settings import Config
+from fedelta.server.checks import check
 from fedelta.server.cli import main
 from fedelta.server.evidence import variables
 from fedelta.server.evidence.samplers import KINDS, Sampler, sampler
@@ -146,3 +147,11 @@ def test_the_command_writes_a_file_that_runs(
     told = json.loads(capsys.readouterr().out)
     assert load(Path(told["config"])).merge.recipe
     assert "<svg" in (out / "search.html").read_text()
+
+
+def test_what_is_searched_where_nothing_is_said_can_be_used(tmp_path: Path) -> None:
+    usual = {one.name: one for one in variables.read(())}
+    for text in usual[variables.MERGE].choices:
+        chosen = {name: one.at(0.5) for name, one in usual.items()}
+        given = variables.settings(chosen | {variables.MERGE: text})
+        check(variables.applied(config(tmp_path), given))
