@@ -5,7 +5,7 @@ travel. What the merge and the way down cut off is carried into the next round.
 """
 
 import mmap
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -58,7 +58,7 @@ class Release:
     gate: Mapping[str, Any] | None = None
 
 
-def rules_of(session: Session, client: str, number: int) -> Rules:
+def _rules(session: Session, client: str, number: int) -> Rules:
     """What a client's reply in a round is held to."""
     config = session.config
     context = Context(
@@ -75,6 +75,21 @@ def rules_of(session: Session, client: str, number: int) -> Rules:
     return Rules(context, pairs, start, config.round.norm_cap, applied)
 
 
+def rules_for(
+    session: Session, asked: Iterable[Member], number: int, since: Mapping[str, int]
+) -> dict[str, Rules]:
+    """What the replies of a round are held to, by client.
+
+    Args:
+        session: the run.
+        asked: whose replies.
+        number: the round.
+        since: by client, the round that it was asked in, where that is an earlier one.
+    """
+    names = [one.name for one in asked]
+    return {name: _rules(session, name, since.get(name, number)) for name in names}
+
+
 def release(session: Session, arrivals: Arrivals, grid: Any = None) -> Release:
     """Merge a round's sealed replies; nothing of the session is changed.
 
@@ -86,7 +101,7 @@ def release(session: Session, arrivals: Arrivals, grid: Any = None) -> Release:
     Raises:
         RoundError: the merged update is not one that could be folded.
     """
-    with _opened(session, arrivals) as found:
+    with opened(session, arrivals) as found:
         hidden = protections.guarded(session, found, arrivals)
         told = compare.compare(found) if found and not hidden else {}
         merge, gate = Merger(session, arrivals, grid), dict[str, Any]()
@@ -96,17 +111,15 @@ def release(session: Session, arrivals: Arrivals, grid: Any = None) -> Release:
             merged, gate = gates.passed(session, found, merge, arrivals.number, grid)
         else:
             merged = merge(found, "")
-    wanted, states = _stepped(session, merged, _present(session, arrivals))
+    made = of_merged(session, merged, arrivals)
+    states = made.states | gates.memory(session, gate, arrivals.number)
     if hidden:
         states[protections.STATE] = hidden.state
-    states |= gates.memory(session, gate, arrivals.number)
-    update = pack(session, wanted, arrivals.number)
-    _owed(states, wanted, update.tensors, session)
-    return Release(update, states, merged.report, told, gate)
+    return replace(made, states=states, diagnostics=told, gate=gate)
 
 
 def of_merged(session: Session, merged: Merged, arrivals: Arrivals) -> Release:
-    """A release of what was merged elsewhere, from sums that were opened.
+    """A release of what was merged, here or elsewhere from sums that were opened.
 
     Raises:
         RoundError: the merged update is not one that could be folded.
@@ -176,7 +189,7 @@ def _context(session: Session, number: int) -> Context:
 
 
 @contextmanager
-def _opened(session: Session, arrivals: Arrivals) -> Iterator[list[Arrival]]:
+def opened(session: Session, arrivals: Arrivals) -> Iterator[list[Arrival]]:
     """The sealed replies, mapped, each validated once more as it is opened."""
     with ExitStack() as stack:
         found: list[Arrival] = []

@@ -23,8 +23,9 @@ from .admission import Rules
 from .arrivals import Arrivals
 from .recordings import CONFIG, SUMMARY, Recording, bring, updates
 from .records import Listener, Record
-from .releases import release, rules_of
+from .releases import release, rules_for
 from .rosters import Member
+from .runs import introduction
 from .sessions import Session
 from .versions import Update
 
@@ -212,11 +213,7 @@ def _introduce(session: Session, tape: Recording) -> None:
     config, task = session.config, session.task
     session.record.add(
         "run",
-        run=session.run,
-        name=config.run.name,
-        seed=config.run.seed,
-        rounds=config.run.rounds,
-        recipe=config.merge.recipe,
+        **introduction(config, session.run),
         space=config.lora.space,
         replay=True,
         clients=list(task.clients),
@@ -253,12 +250,8 @@ def _rules(
     session: Session, tape: Recording, number: int, asked: Sequence[Member]
 ) -> dict[str, Rules]:
     """What replies are held to: the run's own settings."""
-    merging, session.config = session.config, tape.config
-    since = tape.journal.since(number)
-    try:
-        return {n: rules_of(session, n, since[n]) for n in (one.name for one in asked)}
-    finally:
-        session.config = merging
+    recorded = replace(session, config=tape.config)
+    return rules_for(recorded, asked, number, tape.journal.since(number))
 
 
 def _applied(config: Config, variant: Variant) -> dict[str, Any]:

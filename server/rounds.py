@@ -20,7 +20,7 @@ from .arrivals import Arrivals
 from .catchups import catch_up
 from .inspection import formats
 from .regions import tolls
-from .releases import Release, release, rules_of
+from .releases import Release, release, rules_for
 from .rosters import Member
 from .sessions import Session
 from .traffic import Watch
@@ -58,30 +58,20 @@ class RoundStrategy(Strategy):
     ) -> Iterable[Message]:
         """One plan for each client that is asked and has not answered yet."""
         session, number = self._session, self._first + server_round
-        self._grid, self._began, self._seconds = grid, time.monotonic(), {}
         flights.prepare(grid, session.config)
         self._call = called = flights.call(session, grid, number)
         asked = called.members
-        session.record.tell(
-            {"kind": "asked", "round": number, "clients": [one.name for one in asked]}
-        )
-        since = called.since
-        rules = {
-            one.name: rules_of(session, one.name, since.get(one.name, number))
-            for one in asked
-        }
-        heads = tolls.heads(grid)
+        self._begin(grid, number, asked)
+        since = called.since | session.journal.since(number)  # sealed before a restart
         self._arrivals = Arrivals(
             number,
             asked,
-            rules,
+            rules_for(session, asked, number, since),
             session.journal,
             session.record,
-            heads=heads,
+            heads=tolls.heads(grid),
             since=since,
         )
-        for name in self._arrivals.accepted:  # as sealed before a restart
-            rules[name] = rules_of(session, name, self._arrivals.since[name])
         return self._ask(self._arrivals)
 
     def aggregate_train(
@@ -159,6 +149,12 @@ class RoundStrategy(Strategy):
 
     def summary(self) -> None:
         """Say nothing: the run's record does."""
+
+    def _begin(self, grid: Grid, number: int, asked: Iterable[Member]) -> None:
+        """Start the round's clock, and tell whom it asks."""
+        self._grid, self._began, self._seconds = grid, time.monotonic(), {}
+        names = [one.name for one in asked]
+        self._session.record.tell({"kind": "asked", "round": number, "clients": names})
 
     def _open(self) -> tuple[Arrivals, Grid]:
         if self._arrivals is None or self._grid is None:

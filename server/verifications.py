@@ -14,7 +14,7 @@ from .arrivals import Arrivals
 from .provenances import Proof
 from .recordings import Recording, bring, updates
 from .records import Record
-from .releases import release, rules_of
+from .releases import release, rules_for
 from .sessions import Session
 from .versions import Update
 
@@ -107,7 +107,7 @@ def sealed(
         if there[name].note["digest"] != digest:
             raise CheckpointError(f"the reply of {name} is another one")
     asked = [session.roster[name] for name in wanted if name not in without]
-    rules = {one.name: rules_of(session, one.name, number) for one in asked}
+    rules = rules_for(session, asked, number, tape.journal.since(number))
     return Arrivals(number, asked, rules, tape.journal, session.record)
 
 

@@ -16,8 +16,7 @@ from ..arrivals import Arrivals
 from ..mergers import Merger
 from ..recordings import Recording, bring, updates
 from ..records import Record
-from ..releases import _opened
-from ..replays import _rules
+from ..releases import opened, rules_for
 from ..sessions import Session
 from ..versions import Update
 
@@ -92,9 +91,9 @@ class Revisit:
         session.states = {}
         names = tape.manifests[number]["accepted"]
         asked = [session.roster[name] for name in names]
-        rules = _rules(session, tape, number, asked)
+        rules = rules_for(session, asked, number, tape.journal.since(number))
         arrivals = Arrivals(number, asked, rules, tape.journal, session.record)
-        with _opened(session, arrivals) as found:
+        with opened(session, arrivals) as found:
             yield Round(
                 number,
                 found,
