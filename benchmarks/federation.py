@@ -1,8 +1,9 @@
 """``make federation``: a coordinator and four institutions, each on its own network.
 
 TLS, registered keys, three rounds of the encoder preset. One institution is killed in
-round 2 and comes back, the server is killed in round 3 and goes on. The model at the
-end must be the one that the sealed replies give when they are merged again.
+round 2 and comes back, another's line is cut for a while, a third's is slow, the server
+is killed in round 3 and goes on. The model at the end must be the one that the sealed
+replies give when they are merged again.
 Needs root (network namespaces), nginx and iproute2.
 """
 
@@ -33,7 +34,8 @@ from fedelta.server.hosts.layouts import Ports, create
 
 NAMES = ("hospital-a", "hospital-b", "hospital-c", "hospital-d")
 FEDELTA = (sys.executable, "-m", "fedelta.server.cli")
-VICTIM = "hospital-d"
+SLOW, CUT, VICTIM = "hospital-b", "hospital-c", "hospital-d"
+CUT_SECONDS = 5.0
 
 
 class Stage:
@@ -201,6 +203,7 @@ def play(stage: Stage, *, tiny: bool) -> Path:
     stage.until(lambda: "nodes may join" in stage.said("host"), "the coordinator is up")
     for name in NAMES:
         stage.start(name, name, "join", "up", str(stage.root / name))
+    stage.say(f"the line of {SLOW}: {stage.network.slow(SLOW)}")
     out = host / "runs" / "federation"
     words = ("host", "run", str(config), "--dir", str(host))
     stage.start("run", "host", *words)
@@ -208,6 +211,10 @@ def play(stage: Stage, *, tiny: bool) -> Path:
     stage.killed |= {VICTIM, "run"}
     end_group(stage.running[VICTIM], grace=0)
     stage.say(f"{VICTIM} is killed in round 2")
+    stage.network.cut(CUT)
+    time.sleep(CUT_SECONDS)
+    stage.network.plug(CUT)
+    stage.say(f"{CUT} had no line for {CUT_SECONDS:g} s")
     stage.until(lambda: seen(out, "evaluation", 2), "round 2 is committed without it")
     stage.start(VICTIM, VICTIM, "join", "up", str(stage.root / VICTIM))
     stage.until(lambda: sealed(out, 3), "round 3 has its first reply")

@@ -9,6 +9,7 @@ from typing import Self
 
 SUBNET = "10.77.0"
 PREFIX = "fedelta"
+SLOW = ("netem delay 50ms rate 4mbit", "tbf rate 4mbit burst 32k latency 400ms")
 LOCK = Path("/run/fedelta-networks.lock")
 """Held while a network is there: all have the same names and addresses."""
 
@@ -85,6 +86,23 @@ class Network:
     def plug(self, name: str) -> None:
         """Put it back."""
         ip("-n", self.space(name), "link", "set", "eth0", "up")
+
+    def slow(self, name: str) -> str:
+        """Give a machine a line of 4 Mbit/s, with 50 ms on top where the kernel can.
+
+        Returns:
+            How it was done, or why not.
+        """
+        where = ["tc", "-n", self.space(name), "qdisc", "add", "dev", "eth0", "root"]
+        said = ""
+        for how in SLOW:
+            done = subprocess.run(
+                [*where, *how.split()], check=False, capture_output=True, text=True
+            )
+            if not done.returncode:
+                return how
+            said = done.stderr.strip()
+        return f"left as it is: {said}"
 
     def counted(self, name: str) -> tuple[int, int]:
         """Bytes that a machine's device has received and sent."""

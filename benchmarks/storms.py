@@ -8,7 +8,6 @@ model must be the undisturbed run's, bit for bit.
 import json
 import os
 import signal
-import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -32,8 +31,8 @@ WAYS = {"ada": "", "bob": "north", "cleo": "north/harbour"}
 REGIONS = {"north": "", "harbour": "north"}
 """Each region, and the one above it; empty: the coordinator."""
 MACHINES = ("host", *REGIONS, *WAYS)
-PAUSE = 7.0
-"""Seconds between blows."""
+PAUSE, LOOK = 20.0, 2.0
+"""Seconds between blows, and between looks at what has ended."""
 CUT = 6.0
 """Seconds without a line."""
 CONFIG = """
@@ -216,26 +215,6 @@ def _note(storm: Storm, text: str) -> None:
     storm.stage.say(text)
 
 
-def slow(stage: Stage, machine: str) -> None:
-    """A line of 4 Mbit/s, with 50 ms on top where the kernel can, for all day.
-
-    Raises:
-        RuntimeError: the kernel can do neither.
-    """
-    where = ["tc", "-n", stage.network.space(machine), "qdisc", "add", "dev", "eth0"]
-    for how in (
-        "netem delay 50ms rate 4mbit",
-        "tbf rate 4mbit burst 32k latency 400ms",
-    ):
-        done = subprocess.run(
-            [*where, "root", *how.split()], check=False, capture_output=True
-        )
-        if not done.returncode:
-            stage.say(f"the line of {machine}: {how}")
-            return
-    raise RuntimeError(f"tc: {done.stderr.decode()}")
-
-
 def play(
     stage: Stage, blows: int, rounds: int, seed: int, limit: float
 ) -> tuple[Storm, bool]:
@@ -245,16 +224,19 @@ def play(
         TimeoutError: it did not end.
     """
     storm = prepare(stage, rounds)
-    slow(stage, "cleo")
-    began, struck = time.monotonic(), 0
+    _note(storm, f"line of cleo: {stage.network.slow('cleo')}")
+    began, struck, last = time.monotonic(), 0, time.monotonic()
     while not (storm.out / "summary.json").exists():
         again(storm)
         if time.monotonic() - began > limit:
             raise TimeoutError(f"not in {limit:g} s\n{stage.said('run')}")
-        if struck < blows and (storm.out / "record.jsonl").exists():
+        now = time.monotonic()
+        if not (storm.out / "record.jsonl").exists():
+            last = now
+        elif struck < blows and now - last >= PAUSE:
             hit(storm, struck, seed)
-            struck += 1
-        time.sleep(PAUSE)
+            struck, last = struck + 1, time.monotonic()
+        time.sleep(LOOK)
     return storm, right(storm, rounds)
 
 
@@ -265,7 +247,7 @@ def right(storm: Storm, rounds: int) -> bool:
 
     out = storm.stage.root / "alike"
     config = storm.stage.root / "alike.toml"
-    simulate(load(config, overrides=[f'run.out="{out}"']), workers=0)
+    simulate(load(config, overrides=[f"run.out={out}"]), workers=0)
     wanted = sorted((n, name) for n in range(1, rounds + 1) for name in WAYS)
     same: Callable[[Path], str] = digest
     return same(out) == same(storm.out) and counted(storm.out) == wanted

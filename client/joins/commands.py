@@ -102,8 +102,8 @@ def status(
         bool, typer.Option("--follow", "-f", help="Stay, and tell what happens.")
     ] = False,
 ) -> None:
-    """Runs, the verdicts on your contributions, and with -f what happens."""
-    from .reports import line_of, overview, verdicts
+    """Runs, verdicts on what you sent, the privacy spent, and with -f what happens."""
+    from .reports import ledger, line_of, overview, verdicts
     from .statuses import status as asking
 
     with asking(_folder(root)) as asked:
@@ -113,6 +113,8 @@ def status(
         if not seen.runs:
             return
         for text in verdicts(asked.verdicts(run)):
+            typer.echo(text)
+        for text in ledger(asked.watch(run, follow=False)):
             typer.echo(text)
         for event in asked.watch(run) if follow else ():
             typer.echo(line_of(event))

@@ -1,7 +1,7 @@
 """The status service's answers, as lines for people."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 SHORT = 12
@@ -33,6 +33,24 @@ def verdicts(reply: Any) -> Iterator[str]:
             )
         else:
             yield f"  round {one.round}: refused, {one.reason}: {one.detail}"
+
+
+def ledger(events: Iterable[Any]) -> Iterator[str]:
+    """What a run has spent of its privacy budget, and one's own, charge by charge.
+
+    Args:
+        events: of the run's record.
+    """
+    for event in events:
+        told = json.loads(event.json)
+        number = f"  round {told.get('round', 0)}: "
+        if event.kind == "privacy":
+            yield (
+                f"{number}the run has spent epsilon {told['epsilon']:.4g} at delta "
+                f"{told['delta']:g}, clip {told['clip']:.4g}"
+            )
+        elif event.kind == "contribution" and "epsilon" in told.get("metrics", ()):
+            yield f"{number}you have spent epsilon {told['metrics']['epsilon']:.4g}"
 
 
 def line_of(event: Any) -> str:

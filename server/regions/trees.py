@@ -23,7 +23,7 @@ from ...protocols.messages import (
     read_metrics,
     read_plan,
 )
-from ...protocols.refusals import Refusal
+from ...protocols.refusals import Reason, Refusal
 from ..engine import Receipt, bind, receipt
 from ..grids import OuterGrid, stamp
 from .parcels import bundle, given, surveyed
@@ -216,6 +216,8 @@ class TreeGrid(OuterGrid):
             held = self.surveys.get(head)
             self.surveys[head] = survey if held is None else held.merge(survey)
         for name, message in some.items():
+            if answer.errors.get(name) == Reason.TIMEOUT:
+                continue  # nobody has spoken
             down = self.receipts[message.metadata.message_id].down
             up = len(answer.replies.get(name, b""))
             yield self._reply(name, message, answer, Receipt(down, up, cost.seconds))

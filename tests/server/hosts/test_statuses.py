@@ -9,7 +9,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from fedelta.client.joins import keys
+from fedelta.client.joins import keys, reports
 from fedelta.client.joins import statuses as asking
 from fedelta.client.joins.folders import JoinFolder
 from fedelta.protocols import digests
@@ -58,6 +58,7 @@ def run(hosted: HostFolder) -> Path:
     record.add(
         "contribution", client="b", verdict="refused", reason="NORM_CAP", **refused
     )
+    record.add("privacy", round=1, epsilon=0.5, delta=1e-5, clip=2.0, deviation=1.5)
     record.add("diagnostics", round=1, clients=["a", "b"], cosine=[[1.0]])
     record.add("release", round=1, digest="m" * 64, update="u" * 64, bytes=11)
     journal.commit(1, {"accepted": {"a": sealed}, "model_digest": "m" * 64})
@@ -111,6 +112,20 @@ def test_a_refusal_comes_with_its_reason_and_to_its_owner_alone(
     assert "diagnostics" not in kinds
     assert "a" not in mine
     assert "b" in mine
+
+
+def test_the_ledger_is_told(member: JoinFolder, run: Path) -> None:
+    """What the run has spent, to everybody; what a client has, to itself."""
+    with (run / "record.jsonl").open("a") as file:
+        for name, spent in (("a", 0.25), ("b", 0.75)):
+            told = {"round": 2, "client": name, "metrics": {"epsilon": spent}}
+            file.write(json.dumps({"kind": "contribution", **told}) + "\n")
+    with asking.status(member) as asked:
+        told = list(reports.ledger(asked.watch(follow=False)))
+    assert told == [
+        "  round 1: the run has spent epsilon 0.5 at delta 1e-05, clip 2",
+        "  round 2: you have spent epsilon 0.25",
+    ]
 
 
 def test_the_coordinator_sees_all(hosted: HostFolder, run: Path) -> None:
