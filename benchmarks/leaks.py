@@ -1,0 +1,190 @@
+"""What uploads and sums tell of a client: ``python benchmarks/leaks.py --cells 4``.
+
+Three attacks (`memberships.py`, `vocabularies.py`, `canaries.py`), each on the upload
+of one client and on the sum of all, after each defence (`uploads.py`): whose record was
+trained on (LiRA), which words were in the texts, what secret stood there. A cell trains
+once and judges all of that. What is in the results (``--results``) is not run again;
+``--quick`` takes the tiny models; ``--image FILE`` draws what there is.
+"""
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from fedelta.benchmarks import memberships, vocabularies
+from fedelta.benchmarks.memberships import Scale, Stage
+from fedelta.benchmarks.quality import read, write
+from fedelta.benchmarks.uploads import DEFENCES
+from fedelta.protocols.settings import Config
+from fedelta.server.runs import load
+from fedelta.tests import tiny
+
+HERE = Path(__file__).parent
+RESULTS = HERE / "results" / "leaks.json"
+MEMBERS, WORDS, CANARIES = "members", "words", "canaries"
+LESS = Scale(models=8, records=48, others=7, clients=4, texts=64)
+"""Of the reduced form."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One training that is attacked.
+
+    Attributes:
+        attack: "members", "words" or "canaries".
+        model: "tiny", or a preset's name.
+        steps: of each client's training.
+        epsilon: of each client's records; 0: no noise in the training.
+        seed: of everything.
+    """
+
+    attack: str
+    model: str
+    steps: int
+    epsilon: float = 0.0
+    seed: int = 0
+
+
+def grid(*, quick: bool) -> Iterator[Cell]:
+    """All cells, one seed of each first."""
+    if quick:
+        yield Cell(MEMBERS, "tiny", 24)
+        yield Cell(MEMBERS, "tiny", 24, 1.0)
+        yield Cell(WORDS, "tiny", 8)
+        yield Cell(CANARIES, "tiny", 60)
+        return
+    for seed in range(3):
+        yield Cell(MEMBERS, "icd10", 8, seed=seed)
+        yield Cell(CANARIES, "smollm2-domains", 16, seed=seed)
+        yield Cell(MEMBERS, "icd10", 8, 8.0, seed)
+        yield Cell(WORDS, "icd10", 8, seed=seed)
+        yield Cell(MEMBERS, "icd10", 24, seed=seed)
+
+
+def settings(cell: Cell, folder: Path) -> Config:
+    """A cell's run."""
+    full = cell.attack == WORDS
+    given: dict[str, dict[str, Any]] = {
+        "run": {"seed": cell.seed},
+        "train": {"steps": cell.steps, "mode": "full" if full else "lora"},
+        "lora": {"space": "frozen-a"},
+        "wire": {"up": "fp16"},
+    }
+    if cell.model == "tiny":
+        if cell.attack == CANARIES:
+            given["train"] |= {"learning_rate": 3e-2, "max_length": 96}
+            given["lora"] |= {"rank": 8, "alpha": 16.0}
+            return tiny.lm_config(folder, **given)
+        given["data"] = {"source": str(tiny.data(folder, 640)), "test_examples": 64}
+        given["train"] |= {"learning_rate": 1e-3 if full else 2e-2}
+        return tiny.config(folder, **given)
+    given["train"] |= {"learning_rate": 1e-4} if full else {}
+    keys = [f"{t}.{k}={v}" for t, values in given.items() for k, v in values.items()]
+    return load(preset=cell.model, overrides=keys)
+
+
+def run(cell: Cell) -> list[dict[str, Any]]:
+    """Train, and attack: a row a view and defence."""
+    with tempfile.TemporaryDirectory() as name:
+        config = settings(cell, Path(name))
+        defences = DEFENCES[:1] if cell.epsilon else DEFENCES
+        if cell.attack == CANARIES:
+            from fedelta.benchmarks.canaries import Nest
+
+            found = list(Nest(config).attack(defences))
+        elif cell.attack == WORDS:
+            found = list(
+                vocabularies.attack(Stage(config, vocabularies.PART), defences)
+            )
+        else:
+            scale = LESS if cell.model == "tiny" else Scale()
+            stage = Stage(config, scale, cell.epsilon)
+            found = list(memberships.attack(stage, defences))
+    return [asdict(cell) | row for row in found]
+
+
+def table(rows: list[dict[str, Any]]) -> Iterator[str]:
+    """A line an attack, model, view and defence: means over seeds."""
+    held: dict[tuple[Any, ...], list[dict[str, Any]]] = defaultdict(list)
+    keys = ("attack", "model", "steps", "view", "epsilon", "defence")
+    for row in rows:
+        held[tuple(row[key] for key in keys)].append(row)
+    for (attack, model, steps, view, epsilon, defence), some in held.items():
+        said = f"{attack:8} {model:15} {steps:3} steps  {view:6} "
+        said += f"{f'epsilon {epsilon:g}' if epsilon else defence:16}"
+        for name in some[0].keys() - {*keys, "seed"}:
+            said += f"  {name} {_mean(some, name):.3f}"
+        yield f"{said}  ({len(some)} seeds)"
+
+
+def plot(rows: list[dict[str, Any]], path: Path) -> None:
+    """What each attack reaches, upload beside sum, defence by defence."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    shown = (
+        (MEMBERS, "slope_auc", "members: AUC (0.5: a guess)", (0.45, 1.0)),
+        (WORDS, "recovered", "words: share recovered", (0.0, 1.0)),
+        (CANARIES, "exposure_8", "canary, 8 times: exposure in bits", (0.0, 6.0)),
+    )
+    figure, axes = plt.subplots(1, len(shown), figsize=(11, 3.6), sharey=True)
+    names = [one.name for one in DEFENCES]
+    for axis, (attack, key, title, limits) in zip(axes, shown, strict=True):
+        told = [row for row in rows if row["attack"] == attack and not row["epsilon"]]
+        for shift, view, color in ((-0.2, "upload", "C0"), (0.2, "sum", "C1")):
+            for place, name in enumerate(names):
+                wanted = {"view": view, "defence": name}
+                some = [row for row in told if wanted.items() <= row.items()]
+                spot = (place + shift, _mean(some, key), 0.38)
+                axis.barh(*spot, color=color, label=None if place else view)
+        axis.set(title=title, xlim=limits)
+    axes[0].set_yticks(range(len(names)), names)
+    axes[0].invert_yaxis()
+    axes[0].legend(fontsize="small")
+    figure.tight_layout()
+    figure.savefig(path)
+    plt.close(figure)
+
+
+def _mean(rows: list[dict[str, Any]], key: str) -> float:
+    return statistics.fmean(row[key] for row in rows if key in row) if rows else 0.0
+
+
+def main() -> int:
+    """Run what was asked for, print what there is."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--cells", type=int, default=0, help="run so many more")
+    parser.add_argument("--attack", default="", help="only cells of this one")
+    parser.add_argument("--quick", action="store_true", help="the tiny models")
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("--image", type=Path)
+    given = parser.parse_args()
+    keys = asdict(Cell("", "", 0))
+    done = [{key: row[key] for key in keys} for row in read(given.results)]
+    todo = [one for one in grid(quick=given.quick) if asdict(one) not in done]
+    todo = [one for one in todo if given.attack in ("", one.attack)]
+    for cell in todo[: given.cells]:
+        found = run(cell)
+        write(given.results, [*read(given.results), *found])
+        for row in found:
+            print(json.dumps(row), flush=True)
+    rows = read(given.results)
+    for line in table(rows):
+        print(line)
+    if given.image and rows:
+        plot(rows, given.image)
+    print(f"{max(0, len(todo) - given.cells)} cells are left to run")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
