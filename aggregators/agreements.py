@@ -8,8 +8,8 @@ from ..protocols import terms as rules
 from ..protocols.errors import ConfigError
 from ..protocols.settings import Config
 from ..protocols.terms import Terms
-from . import supports
-from .fields import State, fraction, sides
+from . import portions, supports
+from .fields import fraction, sides
 from .recipes import properties
 from .recipes import recipe as read
 from .scales import PACKED
@@ -83,8 +83,13 @@ def drawn(
         ConfigError: nothing safe can be agreed on; the message names the key.
     """
     given, recipe = config.privacy, config.merge.recipe
-    names = tuple(sorted(shares))
+    names, made = tuple(sorted(shares)), read(recipe)
+    noisy, total = portions.asked(given), sum(shares.values())
     two = supports.needs_two(recipe, given.support, given.release)
+    bits = portions.fraction(made, given.lane, total) if noisy else 0
+    bits = bits or fraction(made.reducer, given.lane, total)
+    most, least = exponent(given.bound), rules.least(len(names), given.colluders)
+    threshold, step = given.threshold or least, math.ldexp(1.0, most - bits)
     found = Terms(
         run=where.run,
         round=where.round,
@@ -95,7 +100,7 @@ def drawn(
         space=space(config),
         names=names,
         shares=tuple(shares[name] for name in names),
-        threshold=given.threshold or rules.least(len(names), given.colluders),
+        threshold=threshold,
         colluders=given.colluders,
         release=given.release,
         slack=given.slack,
@@ -103,10 +108,14 @@ def drawn(
         passes=2 if two else 1,
         places=places,
         lane=given.lane,
-        fraction=fraction(read(recipe).reducer, given.lane, sum(shares.values())),
-        exponent=exponent(given.bound),
+        fraction=bits,
+        exponent=most,
+        clip=given.clip if noisy else 0.0,
+        noise=portions.deviation(given, threshold, step) if noisy else 0.0,
     )
     rules.check(found)
+    if noisy:
+        portions.check(found)
     return found
 
 
@@ -135,7 +144,10 @@ def check(config: Config) -> None:
             'lora.space = "frozen-a" or privacy.support = "private"'
         )
     for key, there in (
-        ('privacy.mode = "client"', config.privacy.mode == "client"),
+        (
+            'privacy.noise_by = "server"',
+            config.privacy.mode == "client" and not portions.asked(config.privacy),
+        ),
         ('merge.tree = "regions"', config.merge.tree == "regions"),
         ("train.scaffold", config.train.scaffold),
         ("round.norm_cap", bool(config.round.norm_cap)),
@@ -206,6 +218,7 @@ def told(config: Config, clients: int, elements: int = 0) -> dict[str, object]:
         "density": made.density,
         "fraction": terms.fraction,
         "bound": math.ldexp(1.0, terms.exponent),
+        "noise": terms.noise,
         "bytes": _bytes(terms, elements, made),
         "leaks": leaks,
     }
@@ -213,7 +226,7 @@ def told(config: Config, clients: int, elements: int = 0) -> dict[str, object]:
 
 def _bytes(terms: Terms, elements: int, made: Choice) -> int:
     """The most bytes of masked words that a client sends in a round."""
-    state, kept = State.of(terms), made.kind in ("keyed", "public")
+    state, kept = portions.state(terms), made.kind in ("keyed", "public")
     count = math.ceil(elements * made.density) if kept else elements
     words = state.values.words(count)
     words += state.counts.words(count) if terms.passes > 1 else 0

@@ -70,11 +70,14 @@ def clipped(member: Member, norm: float, clip: float) -> Clipped:
         >>> clipped(one, math.inf, 1.0).gain
         0.0
     """
+    return Clipped(member, gain(norm, clip), inside=norm <= clip)
+
+
+def gain(norm: float, clip: float) -> float:
+    """What brings a norm within the clip, at most 1; 0 where it is not finite."""
     if not math.isfinite(norm):
-        return Clipped(member, 0.0, inside=False)
-    if norm <= clip * _SHY:
-        return Clipped(member, 1.0, inside=True)
-    return Clipped(member, clip * _SHY / norm, inside=norm <= clip)
+        return 0.0
+    return 1.0 if norm <= clip * _SHY else clip * _SHY / norm
 
 
 def length(contribution: Contribution) -> float:

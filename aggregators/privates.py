@@ -152,10 +152,27 @@ def _coordinates(one: Arrival, held: Mapping[str, Stack]) -> TaskVector:
     """Products by their coordinates ``s B L``, and what is dense."""
     made = {name: tensor(one.contribution, name) for name in whole(one)}
     for weight, stack in held.items():
-        turned = stack.scaling * stack.b.astype(np.float64) @ basis(stack.a)
-        with np.errstate(over="ignore"):  # infinite values count for nothing
-            made[weight] = turned.astype(np.float32)
+        made[weight] = turned(stack.b, stack.scaling, stack.a)
     return TaskVector.of(made)
+
+
+def turned(b: Floats, scaling: float, a: Floats) -> Floats:
+    """A frozen pair's change in coordinates of its product's own norm: ``s B L``."""
+    found = scaling * b.astype(np.float64) @ basis(a)
+    with np.errstate(over="ignore"):  # infinite values count for nothing
+        return found.astype(np.float32)
+
+
+def unturned(value: Floats, a: Floats) -> Floats:
+    """The B, scaling in it, that coordinates stand for.
+
+    Example:
+        >>> b, a = np.float32([[1.0, 2.0]]), np.float32([[1, 1, 0], [0, 2, 1]])
+        >>> bool(np.allclose(unturned(turned(b, 0.5, a), a), 0.5 * b))
+        True
+    """
+    left = value.astype(np.float64) @ np.linalg.pinv(basis(a))
+    return left.astype(np.float32)
 
 
 def basis(a: Floats) -> Reals:
@@ -179,10 +196,8 @@ def _read(noisy: Noisy, shape: Shape, rank: int, carry: Carry, key: Key) -> Merg
         if name not in weights or shape.space == "residual":
             update[name] = value
         elif shape.space == FROZEN:
-            left = value.astype(np.float64) @ np.linalg.pinv(
-                basis(shape.start[weights[name].a])
-            )
-            update[factors.names(name)[0]] = left.astype(np.float32)
+            left = unturned(value, shape.start[weights[name].a])
+            update[factors.names(name)[0]] = left
         else:
             value = value + _owed(carry, name)
             reduced[name] = factors.projected(value, rank, key.seed("projection", name))

@@ -15,7 +15,7 @@ from typing import Any
 from ..protocols.errors import ConfigError
 
 _ROUNDS_TRIED = 60
-_FINE, _MOST = 1e-3, 1e4
+_FINE, _MOST, _LEAST = 1e-3, 1e4, 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +61,8 @@ def epsilon(events: Iterable[Event], delta: float) -> float:
         counted[one.multiplier, one.rate] += one.times
     if not counted:
         return 0.0
-    if any(multiplier <= 0 for multiplier, _ in counted):
-        return math.inf
+    if any(multiplier < _LEAST for multiplier, _ in counted):
+        return math.inf  # no bound that means anything, and more than memory holds
     needed()
     from dp_accounting import NeighboringRelation
     from dp_accounting.pld import PLDAccountant

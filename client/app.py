@@ -22,6 +22,7 @@ from . import (
     clippings,
     identities,
     masked,
+    noises,
     probes,
     sending,
     sessions,
@@ -102,7 +103,7 @@ def train_masked(message: Message, context: Context) -> RecordDict:
     key = seeds.key("train", config.run.seed, plan.round, place.name)
     with adapted(base, config, start) as adapter:
         clippings.trainer(config, plan, place.home, own).train(adapter, own, key)
-        change = adapter.change()
+        change = noises.brought(config, adapter.change(), base.pairs(config), start)
     return masked.contribute(message.content, plan, place, change)
 
 

@@ -108,7 +108,7 @@ def trainer(config: Config, plan: RoundPlan, home: Path, examples: Examples) -> 
     event = Event(given.noise_multiplier, chance, config.train.steps)
     spent = ledger.charge(Charge("record", plan.round, subject, event))
     config = in_round(config, plan.round)
-    return RecordTrainer(config, _secret(home).of("record", subject), spent)
+    return RecordTrainer(config, secret(home).of("record", subject), spent)
 
 
 def sampling(config: Config, records: int) -> float:
@@ -212,7 +212,7 @@ def sampled(
                     delattr(one, name)
 
 
-def _secret(home: Path) -> Secret:
+def secret(home: Path) -> Secret:
     """The institution's secret, kept in its folder for its user alone."""
     path = home / "secret"
     if not path.exists() or path.stat().st_size != SIZE:

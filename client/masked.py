@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 from flwr.app import Context, RecordDict
 
-from ..aggregators import agreements, supports
+from ..aggregators import agreements, portions, supports
 from ..aggregators.agreements import Where
 from ..aggregators.base import Key
 from ..aggregators.fields import State
+from ..aggregators.portions import Portioned
 from ..protocols import dealings
 from ..protocols.aborts import Abort, stop
 from ..protocols.adverts import Advert
@@ -29,7 +30,7 @@ from ..protocols.refusals import Refusal
 from ..protocols.settings import Config
 from ..protocols.terms import Terms, of_text
 from ..protocols.vectors import Floats, TaskVector
-from . import sessions, signatures
+from . import noises, sessions, signatures
 from .maskers import Masker
 from .veils import Veils
 
@@ -152,8 +153,10 @@ def contribute(
         stop(Abort.BAD_SEAL, f"{len(cut)} sealed bundles of {len(dealers)} dealers")
     masker.hold(dict(zip(dealers, cut, strict=True)), given["commitments"])
     values = _contribution(terms, change, blobs[1:], place)
-    state, share = State.of(terms), terms.share(place.name)
+    state, share = portions.state(terms), terms.share(place.name)
     numbers = state.written(values, share)  # out of bounds: told before anything goes
+    if isinstance(state, Portioned):
+        numbers = state.noised(numbers, noises.source(terms, numbers, place.home))
     lanes = state.values
     if terms.passes > 1:
         place.veils.keep_values(terms.round, values)
@@ -244,6 +247,7 @@ def _unmask(
     masker, opening = _kept(given, place), int(given["opening"])
     survivors = [str(one) for one in given["survivors"]]
     shares = masker.reveal(opening, survivors)
+    noises.charge(place.config, masker.terms, survivors, place.home)
     place.veils.spend(masker.terms, opening, survivors)
     if opening + 1 < masker.terms.passes:
         place.veils.keep(masker)

@@ -32,7 +32,7 @@ class Privacy:
         noise_by: the "server" adds the noise, or the "clients" add shares of it, which
             only a masked sum makes worth anything.
         honest: with noise by clients: how many honest ones are counted on to have
-            added their share.
+            added their share; 0: `threshold` less `colluders`.
         secure_aggregation: the server sees no single contribution, only sums that it
             is given by at least `threshold` clients.
         threshold: the fewest clients in such a sum; 0: the least that is safe.

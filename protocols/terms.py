@@ -12,6 +12,7 @@ from typing import Any
 from .aborts import Abort, stop
 from .errors import ConfigError
 
+_NOISE = ("clip", "noise")
 LEAST = 3
 """The fewest survivors of any masked round, and the least release threshold."""
 
@@ -41,6 +42,8 @@ class Terms:
         lane: bits of a word.
         fraction: fractional bits below the bound.
         exponent: no magnitude is above two to the power of it.
+        clip: the norm that each client clips its own change to; 0: no noise is added.
+        noise: deviation of the noise that each client adds to each of its sums.
     """
 
     run: str
@@ -62,6 +65,8 @@ class Terms:
     lane: int
     fraction: int
     exponent: int
+    clip: float = 0.0
+    noise: float = 0.0
 
     @property
     def total(self) -> int:
@@ -90,8 +95,9 @@ class Terms:
         return replace(self, attempt="", places="")
 
     def to_json(self) -> str:
-        """Canonical text."""
-        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
+        """Canonical text; of noise, where there is some."""
+        said = {k: one for k, one in asdict(self).items() if k not in _NOISE or one}
+        return json.dumps(said, sort_keys=True, separators=(",", ":"))
 
     @classmethod
     def from_json(cls, text: str) -> "Terms":
@@ -102,7 +108,7 @@ class Terms:
         """
         try:
             given = json.loads(text)
-            if given.keys() != {one.name for one in fields(cls)}:
+            if {*given, *_NOISE} != {one.name for one in fields(cls)}:
                 stop(Abort.WRONG_TERMS, "other fields than terms have")
             lists = {name: tuple(given[name]) for name in ("names", "shares")}
             return cls(**given | lists)

@@ -1,8 +1,8 @@
 """Rounds in which the server sees sums alone, as a strategy that Flower drives."""
 
 import json
-import time
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +10,15 @@ import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord
 from flwr.serverapp import Grid
 
-from ..aggregators import agreements
+from ..aggregators import agreements, portions
 from ..aggregators.base import Key
-from ..aggregators.fields import State
+from ..aggregators.products import tensor
 from ..aggregators.reductions import Flat, finished
 from ..aggregators.spaces import Merged, of_tensors
 from ..protocols import digests
 from ..protocols.aborts import AbortError
 from ..protocols.errors import QuorumError
-from ..protocols.vectors import Layout
+from ..protocols.vectors import Layout, TaskVector
 from . import outcomes, releases, rosters
 from .arrivals import Arrivals
 from .engine import Receipt
@@ -53,15 +53,13 @@ class MaskedStrategy(RoundStrategy):
             AbortError: too few are left.
         """
         session, number = self._session, self._first + server_round
-        self._grid, self._began, self._seconds = grid, time.monotonic(), {}
         asked = session.roster.sample(session.config, session.run, number)
-        names = [one.name for one in asked]
-        session.record.tell({"kind": "asked", "round": number, "clients": names})
+        self._begin(grid, number, asked)
         self._arrivals = Arrivals(number, asked, {}, session.journal, session.record)
         if outcomes.kept(session, number) is not None:
             return []
         self._masking = Masking(session, number, asked, grid)
-        size = session.layout(names[0]).size
+        size = session.layout(asked[0].name).size
         told = agreements.told(session.config, len(asked), size)
         session.record.add("masks", round=number, **told)
         try:
@@ -127,14 +125,19 @@ class MaskedStrategy(RoundStrategy):
 
 def update(session: Session, outcome: Outcome) -> Merged:
     """What the opened sums are read as."""
-    terms, state = outcome.terms, State.of(outcome.terms)
+    terms, state = outcome.terms, portions.state(outcome.terms)
     layout: Layout = session.layout(outcome.survivors[0])
     whole = np.zeros(layout.size, np.float32)
     total = terms.held(outcome.survivors)
     whole[outcome.places] = state.finish(outcome.planes, total)
     merged = finished(state.recipe, Flat(layout, whole), Key(terms.run, terms.round))
     name = outcome.survivors[0]
-    found = of_tensors(merged, session.pairs(name), session.start(name, terms.round))
+    pairs, start = session.pairs(name), session.start(name, terms.round)
+    if terms.clip:
+        given = {one: tensor(merged, one) for one in layout.names}
+        merged = TaskVector.of(portions.factors(given, pairs, start))
+        pairs = tuple(replace(one, scaling=1.0) for one in pairs)
+    found = of_tensors(merged, pairs, start)
     return Merged(found.update, found.carry, found.report | outcome.report)
 
 

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from flwr.app import Message
 from flwr.serverapp import Grid
 
-from ..aggregators import agreements, supports
+from ..aggregators import agreements, portions, supports
 from ..aggregators.agreements import Where
 from ..aggregators.base import Key
 from ..aggregators.fields import Open, State, enough
@@ -27,6 +27,7 @@ from ..protocols.adverts import Advert, verify
 from ..protocols.lanes import Lanes, Numbers
 from ..protocols.messages import add_parcel
 from ..protocols.terms import Terms
+from . import charges
 from .exchanges import TRAIN, Exchange, Said
 from .outcomes import FOLDER, Outcome, keep
 from .rosters import Member
@@ -98,7 +99,7 @@ class Masking:
         Raises:
             AbortError: by name, why nothing (more) is opened.
         """
-        state, size = State.of(self._terms), self._size()
+        state, size = portions.state(self._terms), self._size()
         lanes = state.counts if self._terms.passes > 1 else state.values
         opening = self._server.opening(0, self._server.dealers(), lanes.words(size))
         self._add(opening, self.exchange.matched(self._sent, replies))
@@ -136,6 +137,7 @@ class Masking:
 
     def _open(self, opening: Opening, lanes: Lanes, size: int) -> Numbers:
         there = self._server.survivors(opening)
+        charges.charge(self._session, self._terms, there)
         ask = {
             "step": "unmask",
             "opening": opening.number,

@@ -118,15 +118,15 @@ def guarded(
     if not active(config):
         return None
     given = config.privacy
-    ledger = _ledger(session)
-    if ledger.count < int(_held(session, "charges", 0.0)):
+    charged = ledger(session)
+    if charged.count < int(_held(session, "charges", 0.0)):
         raise CheckpointError(
             f"{_path(session) / FILE}: charges of this run are missing"
         )
     clip = _held(session, "clip", given.clip)
     subject = _subject(session, arrivals, clip)
     event = Event(given.noise_multiplier, given.rate)
-    spent = ledger.charge(Charge("client", number, subject, event))
+    spent = charged.charge(Charge("client", number, subject, event))
     source = secret(session).of("noise", number, subject)
     mechanism = _mechanism(session, clip, number)
     private = merge_private(
@@ -143,7 +143,7 @@ def guarded(
     session.record.add("privacy", round=number, delta=given.delta, **told)
     drawn = source.normals("clip", 0, 1)[0]
     clip = _followed(session, clip, private, len(found), float(drawn))
-    state = {"clip": clip, "charges": float(ledger.count)}
+    state = {"clip": clip, "charges": float(charged.count)}
     merged = private.merged
     return Guarded(
         Merged(merged.update, merged.carry, merged.report | told),
@@ -171,18 +171,18 @@ def summary(session: Session) -> dict[str, Any]:
         return {"privacy": _of_records(session)}
     if not active(session.config):
         return {}
-    ledger = _ledger(session)
+    charged = ledger(session)
     return {
         "privacy": {
             "level": "client",
             "adjacency": "one client more or less",
-            "epsilon": ledger.spent,
+            "epsilon": charged.spent,
             "delta": given.delta,
             "budget": given.epsilon,
-            "releases": ledger.count,
+            "releases": charged.count,
             "noise_multiplier": given.noise_multiplier,
             "rate": given.rate,
-            "ledger": ledger.head,
+            "ledger": charged.head,
         }
     }
 
@@ -230,7 +230,8 @@ def _path(session: Session) -> Path:
     return session.journal.folder / FOLDER
 
 
-def _ledger(session: Session) -> Ledger:
+def ledger(session: Session) -> Ledger:
+    """The run's ledger."""
     given = session.config.privacy
     return Ledger(_path(session) / FILE, given.delta, given.epsilon)
 

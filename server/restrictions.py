@@ -6,7 +6,7 @@ Each refusal names what would leave without noise, or without a bound.
 from collections.abc import Iterator
 from typing import Any
 
-from ..aggregators import sensitivities
+from ..aggregators import portions, sensitivities
 from ..aggregators.furthers import wanted
 from ..aggregators.recipes import recipe
 from ..protocols.errors import ConfigError
@@ -87,11 +87,36 @@ def _client(config: Config) -> Iterator[Ruling]:
     yield config.round.clients == 0, f"{told} and set privacy.rate"
     agreed = recipe(config.merge.recipe).reducer.loop in sensitivities.AGREED
     yield not given.counts or agreed, "privacy.counts is for ties() alone: leave it out"
-    masked = getattr(given, "secure_aggregation", False)
+    masked, shared = given.secure_aggregation, given.noise_by == "clients"
     told = "a server that sees only sums cannot clip what is in them"
-    yield not masked, f"{told}: leave privacy.secure_aggregation out"
+    yield shared or not masked, f'{told}: set privacy.noise_by = "clients"'
     told = "shares of noise by clients hide nothing from whoever sees single replies"
-    yield given.noise_by == "server", f'{told}: set privacy.noise_by = "server"'
+    said = 'set privacy.secure_aggregation = true, or noise_by = "server"'
+    yield masked or not shared, f"{told}: {said}"
+    if shared:
+        yield from _portioned(config)
+
+
+def _portioned(config: Config) -> Iterator[Ruling]:
+    """What does not go with noise that clients add."""
+    given = config.privacy
+    told = "the server knows whom it asks, so that sampling hides nothing from it"
+    yield given.rate == 1, f"{told}: set privacy.rate = 1"
+    told = "the sum is divided by how many are asked"
+    yield not given.denominator, f"{told}: leave privacy.denominator out"
+    told = "nobody counts who is within the clip"
+    yield not given.quantile, f"{told}: leave privacy.quantile out"
+    told = "clients send no counts"
+    yield not given.counts, f"{told}: leave privacy.counts out"
+    told = "counts would be opened without noise"
+    yield not given.release, f"{told}: set privacy.release = 0"
+    shared = given.support == "shared"
+    told = "private places ask for counts first"
+    yield shared, f'{told}: set privacy.support = "shared"'
+    whole = config.train.mode == "full" or config.lora.space == "frozen-a"
+    told = "a client clips the product of its factors only where A is frozen"
+    yield whole, f'{told}: set lora.space = "frozen-a"'
+    portions.kinds(recipe(config.merge.recipe))
 
 
 def _record(config: Config) -> Iterator[Ruling]:
