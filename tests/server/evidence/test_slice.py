@@ -1,16 +1,17 @@
 """The evidence itself, in the reduced form that CI runs: real model, real texts."""
 
-import json
-import re
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import fedelta
-from fedelta.benchmarks.evidence import FEW, PAIRWISE, RESULTS, foretold, tables
+from fedelta.benchmarks import against, exhibits, foresights, quality
+from fedelta.benchmarks.evidence import DENSE, FEW, RESULTS, SPARSE, TWO
+from fedelta.tests.pages import DOCS, evidence
 
 ROOT = Path(fedelta.__file__).parent
 
@@ -24,29 +25,55 @@ def test_recipes_stand_side_by_side_on_one_training(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     for name in FEW:
-        assert name in done.stdout
-    assert re.search(r"rate_gap[^\n]*[+-]\d\.\d\d", done.stdout)
+        assert done.stdout.count(f"| `{name}` |") >= len((DENSE, SPARSE))
+    for name in foresights.FIGURES:
+        assert f" {name} |" in done.stdout
     assert len(list(tmp_path.iterdir())) == 1, "training is paid once"
 
 
-def made(drop: float) -> dict[str, Any]:
-    """A row as a run leaves it: three pairs, of which one loses."""
+def made(seed: int, slope: float) -> dict[str, Any]:
+    """A row as a cell leaves it: all figures foretell what pairs lose, or none."""
     pairs = [
-        {name: float(place) for name in PAIRWISE} | {"drop": drop * place}
-        for place in range(3)
+        {name: sign * place for name, sign in foresights.FIGURES.items()}
+        | {f"drop {recipe}": slope * place for recipe in TWO}
+        for place in range(5)
     ]
-    metrics = {"accuracy": 0.5, "loss": 1.0}
-    row = {"skew": "mild", "wire": "fp16", "rounds": 1, "seed": 0, "pairs": pairs}
-    return row | {"versions": {}, "recipes": {"fedavg()": metrics}}
+    metrics = {"accuracy": 0.5, "loss": 1.0, "worst": 2.0}
+    better = metrics | {"accuracy": 0.5 + 0.01 * (seed + 1)}
+    told = {"fedavg()": metrics, "ties(density=0.2)": better}
+    return {
+        "preset": "icd10",
+        "skew": "mild",
+        "seed": seed,
+        "rounds": 1,
+        "before": metrics,
+        "solo": {"a": metrics},
+        "recipes": {DENSE: told, SPARSE: told},
+        "pairs": pairs,
+    }
 
 
-def test_what_is_kept_has_seeds_and_versions() -> None:
-    kept = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
-    rows = [made(1.0), made(-1.0), *kept]
-    for one in rows:
-        assert {"seed", "skew", "wire", "rounds", "versions", "recipes"} <= one.keys()
-        assert "fedavg()" in one["recipes"]
-    told = foretold(rows)
-    assert set(told) >= set(PAIRWISE)
-    assert told["cosine"][:2] == [1.0, -1.0]
-    assert len(list(tables(rows))) == 2
+def test_a_figure_that_orders_losses_is_found_and_one_that_turns_is_not() -> None:
+    one = {(r, n): found for r, n, found in foresights.told([made(0, 1.0)])}
+    rank, within, area = one["fedavg()", "conflict"]
+    assert (rank[0], within[0], area[0]) == (1.0, 1.0, 1.0)
+    other = {(r, n): found for r, n, found in foresights.told([made(0, -1.0)])}
+    assert other["fedavg()", "conflict"][0][0] == -1.0
+    both = [made(0, 1.0), made(1, -1.0)]
+    ends = next(foresights.told(both))[2][1]
+    assert ends[1] < ends[0] < ends[2], "two cohorts that disagree leave it open"
+
+
+def test_gaps_are_within_a_seed_and_worse_losses_are_below_nothing() -> None:
+    rows = [made(seed, 1.0) for seed in range(3)]
+    found = exhibits.gaps(rows, DENSE)["ties(density=0.2)"]
+    assert np.allclose(found, [0.01, 0.02, 0.03])
+    rows[0]["recipes"][DENSE]["ties(density=0.2)"]["worst"] = 2.5
+    assert exhibits.gaps(rows, DENSE, "worst")["ties(density=0.2)"][0] == -0.5
+
+
+def test_the_page_says_what_is_kept() -> None:
+    rows = quality.read(RESULTS) + quality.read(against.RESULTS)
+    assert all("torch" in row["versions"] and "seed" in row for row in rows)
+    page = (DOCS / "evidence.md").read_text()
+    assert evidence(page) == page, "make docs"
