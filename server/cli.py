@@ -21,6 +21,7 @@ from ..protocols.errors import ConfigError, FedeltaError, RoundError
 from .commands import compare, init, inspect, replay, report
 from .custodies import verify, withdraw
 from .evidence.commands import COMMANDS as EVIDENCE
+from .evidence.taskcommands import COMMANDS as TASKS
 from .hosts.commands import app as host_commands
 from .regions.commands import app as region_commands
 
@@ -194,7 +195,17 @@ def merge(
     typer.echo(out)
 
 
-for _command in (init, *EVIDENCE, report, replay, compare, inspect, verify, withdraw):
+for _command in (
+    init,
+    *EVIDENCE,
+    *TASKS,
+    report,
+    replay,
+    compare,
+    inspect,
+    verify,
+    withdraw,
+):
     app.command()(_command)
 
 

@@ -10,7 +10,7 @@ from ..drawings import GAIN, LOCAL, MERGED
 from ..histories import History
 from ..plots import heat
 from ..tables import told
-from . import diagnoses
+from . import diagnoses, harnesses
 
 Table = Sequence[Sequence[float | None]]
 
@@ -26,6 +26,7 @@ def cards(history: History) -> Iterator[Card]:
     yield from _updates(history)
     yield from _gate(history)
     yield from _told(history)
+    yield from _tasks(history)
     path = history.folder / diagnoses.FILE
     if path.exists():
         found = files.read_json(path)
@@ -135,6 +136,28 @@ def _told(history: History) -> Iterator[Card]:
         rows=rows,
         opened=True,
         wide=True,
+    )
+
+
+def _tasks(history: History) -> Iterator[Card]:
+    """What `fedelta evaluate` found."""
+    path = history.folder / harnesses.FILE
+    if not path.exists():
+        return
+    found = files.read_json(path)
+    rows = tuple(
+        (task, name, *(f"{models[one].get(name, 0):.4g}" for one in ("base", "merged")))
+        for task, models in found["tasks"].items()
+        for name in models["merged"]
+        if not name.endswith("_stderr")
+    )
+    part = f", the first {found['limit']} rows of each" if found["limit"] else ""
+    yield Card(
+        "How does it do on other tasks?",
+        f"lm-eval's tasks on the base and on the merged model{part}.",
+        head=("task", "metric", "base", "merged"),
+        rows=rows,
+        opened=True,
     )
 
 

@@ -42,8 +42,9 @@ def test_what_clients_measure_is_what_their_replies_say(
         for name, found in told.items():
             base, own = model(visit.session), visit.judging(name)
             assert found.keys() >= KEYS
-            ends = {}, played.solo(name)
-            again = probes.barrier(base, ends, own, visit.tape.config)
+            again = probes.barrier(
+                base, ({}, played.solo(name)), own, visit.tape.config
+            )
             said = [found[f"{probes.LOSS}{at}"] for at in (0, 25, 50, 75, 100)]
             assert said == pytest.approx(again["losses"], rel=1e-4)
             before = evaluate(base, own, config)["loss"]
