@@ -88,6 +88,7 @@ costs: $(VENV)/.ready ## what docs/federation.md says a federation costs (root, 
 	$(BIN)/python benchmarks/devices.py
 	$(BIN)/python benchmarks/overheads.py
 	$(BIN)/python benchmarks/memory.py
+	$(BIN)/python benchmarks/levels.py
 	$(BIN)/python benchmarks/scaling.py
 
 evidence: $(VENV)/.ready ## which recipe when, on one training each (hours; goes on where it stopped)

@@ -31,6 +31,7 @@ from fedelta.server.hosts.layouts import Ports, create
 NAMES = ("hospital-a", "hospital-b")
 STEPS, BATCH, LENGTH, RANK = 8, 16, 32, 8
 LIMIT = 1.1
+FEDELTA = (sys.executable, "-m", "fedelta.server.cli")
 BUNDLE = """
 [project]
 name = "bare"
@@ -152,16 +153,15 @@ def ours(root: Path, model: str, rounds: int, ports: Sequence[int]) -> list[Any]
     )
     test = texts(root, "test", 8)
     config = run_file(root / "run.toml", Path(model), test, tables)
-    fedelta = (sys.executable, "-m", "fedelta.server.cli")
     processes = Processes(root, {})
     out = hosted.runs / "overheads"
     try:
-        processes.start("host", *fedelta, "host", "up", str(hosted.root))
+        processes.start("host", *FEDELTA, "host", "up", str(hosted.root))
         processes.until(lambda: "nodes may join" in processes.said("host"), "the host")
         for name in NAMES:
-            processes.start(name, *fedelta, "join", "up", str(root / name))
+            processes.start(name, *FEDELTA, "join", "up", str(root / name))
         words = ("host", "run", str(config), "--dir", str(hosted.root))
-        processes.start("run", *fedelta, *words)
+        processes.start("run", *FEDELTA, *words)
         processes.until((out / "summary.json").exists, "our rounds")
     finally:
         processes.end()
@@ -177,7 +177,8 @@ def _count(path: Path) -> int:
     return path.read_text().count("\n") if path.exists() else 0
 
 
-def _ports(count: int) -> list[int]:
+def ports(count: int) -> list[int]:
+    """Ports of loopback that nobody uses now."""
     import socket
 
     held = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
@@ -196,8 +197,8 @@ def main() -> int:
         root, model = Path(name), place(Model(id="minilm"))
         for one in NAMES:
             texts(root, one, 200)
-        theirs = bare(root / "bare", model, rounds, _ports(3))[1:]
-        own = ours(root / "ours", model, rounds, _ports(3))[1:]
+        theirs = bare(root / "bare", model, rounds, ports(3))[1:]
+        own = ours(root / "ours", model, rounds, ports(3))[1:]
     training = median(one["training"] for one in theirs)
     print("| | round | training | beyond it |")
     print("|---|---|---|---|")

@@ -2,9 +2,11 @@
 
 Bytes are real payloads', updates' and states' of one model; rates are measured here,
 on one core: admitting a reply, sealing it, folding it, adding states, reading the
-result. A simulated clock then plays one round: clients train for times that differ,
-send over a line of their own into a server's, which takes one after the other. In a
-tree either states climb (the root's model is the flat run's, bit for bit) or each
+result, and what a message and an idle node's question take SuperLink
+(benchmarks/messages.py; needs nginx). A simulated clock then plays one round: clients
+train for times that differ, send over a line of their own into a server's, which takes
+one after the other, beside the questions of nodes that have nothing to do. In a tree
+either states climb (the root's model is the flat run's, bit for bit) or each
 region's finished merge does (`grouped`). ``--size 3M`` is quick; nothing is guessed but
 the settings below.
 """
@@ -15,7 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,7 @@ import numpy as np
 from fedelta.aggregators import branches
 from fedelta.aggregators.base import Key, Member
 from fedelta.aggregators.recipes import recipe
+from fedelta.benchmarks import messages
 from fedelta.benchmarks.models import SHAPES, vectors
 from fedelta.benchmarks.sizes import opened, sent
 from fedelta.protocols import seeds
@@ -35,8 +38,8 @@ CLIENT_LINE, SERVER_LINE = 100e6 / 8, 1e9 / 8
 """Bytes a second: of a client, of a server; each way."""
 TRAINING, SPREAD = 300.0, 0.35
 """Seconds that a client trains: the median, and the deviation of its logarithm."""
-MESSAGE = 0.004
-"""Seconds that Flower's SuperLink takes for a message (benchmarks/simulation.py)."""
+IDLE = 3.0
+"""Seconds between the questions of a node that has nothing to do, as Flower has it."""
 UP, DOWN = "sparse(density=0.05)", "fp16"
 RECIPE = "ties(density=0.2)"
 MEMBERS = 32
@@ -55,6 +58,8 @@ class Rates:
         fold: seconds to fold a reply.
         add: seconds to add a state.
         read: seconds to read the result off and write the update.
+        message: seconds of SuperLink for a message there and back.
+        poll: seconds of SuperLink for an idle node's question.
     """
 
     reply: int
@@ -64,6 +69,8 @@ class Rates:
     fold: float
     add: float
     read: float
+    message: float = 0.0
+    poll: float = 0.0
 
 
 def timed(task: Callable[[], Any]) -> tuple[float, Any]:
@@ -146,6 +153,8 @@ class Round:
         fan: how many each server serves.
         root_in: bytes into the root.
         root_out: bytes out of it.
+        busy: share of a core that SuperLink spends on nodes with nothing to do; from 1
+            on, there is no round.
         ingest: seconds that the root's line or core is taken up by what comes.
         after: seconds from the last client's training to the next version.
         seconds: of the whole round.
@@ -154,6 +163,7 @@ class Round:
     fan: int
     root_in: float
     root_out: float
+    busy: float
     ingest: float
     after: float
     seconds: float
@@ -165,24 +175,28 @@ def play(rates: Rates, clients: int, levels: int, *, states: bool) -> Round:
     counts = [clients]  # how many senders there are, from the clients up
     for _ in range(levels - 1):
         counts.append(math.ceil(counts[-1] / fan))
+    busy = fan * rates.poll / IDLE
+    free = max(1 - busy, 0.0) or math.nan  # of a core
+    message = rates.message / 2 / free
     down = sum(
-        min(fan, count) * rates.update / SERVER_LINE + MESSAGE for count in counts
+        min(fan, count) * max(rates.update / SERVER_LINE, message) for count in counts
     )
     draws = seeds.normal(seeds.key("scaling", clients), 0, clients)
     trained = TRAINING * np.exp(SPREAD * draws)
     ready = (down + trained + rates.reply / CLIENT_LINE).tolist()
-    size, each = rates.reply, rates.admit + rates.fold + MESSAGE
+    size, each = rates.reply, (rates.admit + rates.fold) / free + message
     for count in counts[1:]:
         groups = [ready[at::count] for at in range(count)]
         closing = 0.0 if states else rates.read
         ready = [served(one, size, each) + closing for one in groups]
         if states:
-            size, each = rates.state, rates.add + MESSAGE
+            size, each = rates.state, rates.add / free + message
     done = served(ready, size, each) + rates.read
     return Round(
         fan,
         len(ready) * size,
         min(fan, len(ready)) * rates.update,
+        busy,
         len(ready) * max(size / SERVER_LINE, each),
         done - down - float(trained.max()),
         done,
@@ -207,8 +221,28 @@ def main() -> int:
     parser.add_argument("--size", choices=[*SHAPES], default="33M")
     parser.add_argument("--clients", type=int, nargs="+", default=[100, 1000, 10000])
     asked = parser.parse_args()
-    rates = measured(asked.size)
-    print(f"{asked.size} parameters, {RECIPE}, {UP} up, {DOWN} down:")
+    with tempfile.TemporaryDirectory(prefix="messages-") as name:
+        costs = messages.measured(Path(name))
+    rates = replace(measured(asked.size), message=costs.message, poll=costs.poll)
+    tell(asked.size, rates)
+    print()
+    print(
+        "| clients | levels | climbs | each serves | into the root | out of it "
+        "| idle nodes | ingest, s | after training, s | round, s |"
+    )
+    print("|---|---|---|---|---|---|---|---|---|---|")
+    for clients in asked.clients:
+        for levels in (1, 2, 3):
+            for states in (True, False) if levels > 1 else (False,):
+                climbs = "states" if states else "merges" if levels > 1 else "replies"
+                row = told(play(rates, clients, levels, states=states))
+                print(f"| {clients:,} | {levels} | {climbs} | {row} |")
+    return 0
+
+
+def tell(size: str, rates: Rates) -> None:
+    """Print what was measured."""
+    print(f"{size} parameters, {RECIPE}, {UP} up, {DOWN} down:")
     for name in ("reply", "update", "state"):
         print(f"* {name}: {getattr(rates, name) / 1e6:.2f} MB")
     for name, what in (
@@ -216,25 +250,19 @@ def main() -> int:
         ("fold", "folding a reply"),
         ("add", "adding a state"),
         ("read", "reading the result and writing the update"),
+        ("message", "a message there and back, in SuperLink,"),
+        ("poll", "an idle node's question, in SuperLink,"),
     ):
-        print(f"* {what} takes {1e3 * getattr(rates, name):.0f} ms of a core")
-    print()
-    print(
-        "| clients | levels | climbs | each serves | into the root | out of it "
-        "| ingest, s | after training, s | round, s |"
-    )
-    print("|---|---|---|---|---|---|---|---|---|")
-    for clients in asked.clients:
-        for levels in (1, 2, 3):
-            for states in (True, False) if levels > 1 else (False,):
-                one = play(rates, clients, levels, states=states)
-                climbs = "states" if states else "merges" if levels > 1 else "replies"
-                print(
-                    f"| {clients:,} | {levels} | {climbs} | {one.fan:,} "
-                    f"| {one.root_in / 1e6:,.0f} MB | {one.root_out / 1e6:,.0f} MB "
-                    f"| {one.ingest:,.1f} | {one.after:,.1f} | {one.seconds:,.0f} |"
-                )
-    return 0
+        print(f"* {what} takes {1e3 * getattr(rates, name):.1f} ms of a core")
+
+
+def told(one: Round) -> str:
+    """A round's cells."""
+    sizes = f"{one.fan:,} | {one.root_in / 1e6:,.0f} MB | {one.root_out / 1e6:,.0f} MB"
+    times = f"{one.ingest:,.1f} | {one.after:,.1f} | {one.seconds:,.0f}"
+    if math.isnan(one.seconds):
+        times = "too many nodes | - | -"
+    return f"{sizes} | {one.busy:.0%} of a core | {times}"
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import os
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -125,25 +125,47 @@ def process(words: str, folder: Path) -> int:
     return 0
 
 
+def planted(
+    stage: Stage,
+    ways: Mapping[str, str],
+    regions: Mapping[str, str],
+    data: Callable[[str], Path],
+) -> tuple[HostFolder, dict[str, RegionFolder], dict[str, JoinFolder]]:
+    """Folders, keys and admissions of a tree: the coordinator's, regions', members'.
+
+    Args:
+        stage: where they go, and the addresses.
+        ways: by institution, the regions that it is behind.
+        regions: each region, and the one above it.
+        data: writes an institution's data file.
+    """
+    root, address = stage.root, stage.network.addresses
+    host = create(root / "host", stage.root.name, [address["host"]], Ports())
+    hosts, found = {"": host}, {}
+    for name, parent in regions.items():
+        region = RegionFolder.create(root / name, name, [address[name]], Ports())
+        answer = admissions.admit(hosts[parent], region.above.public, name)
+        institutions.accept(region.above, answer)
+        found[name], hosts[name] = region, region.host
+    members = {}
+    for name, way in ways.items():
+        member = institutions.create(root / name, name, str(data(name)))
+        above = hosts[way.rpartition("/")[2]]
+        institutions.accept(member, admissions.admit(above, member.public, name))
+        members[name] = member
+    return host, found, members
+
+
 def prepare(stage: Stage, rounds: int) -> Storm:
     """Folders, keys, admissions, data and the run's file."""
     from fedelta.tests import tiny
 
-    root, address = stage.root, stage.network.addresses
-    host = create(root / "host", "storm", [address["host"]], Ports())
-    hosts, regions = {"": host}, {}
-    for name, parent in REGIONS.items():
-        region = RegionFolder.create(root / name, name, [address[name]], Ports())
-        answer = admissions.admit(hosts[parent], region.above.public, name)
-        institutions.accept(region.above, answer)
-        regions[name], hosts[name] = region, region.host
-    members = {}
-    for at, (name, way) in enumerate(WAYS.items()):
-        data = tiny.data(root, 48, 4, f"{name}.jsonl", at)
-        member = institutions.create(root / name, name, str(data))
-        above = hosts[way.rpartition("/")[2]]
-        institutions.accept(member, admissions.admit(above, member.public, name))
-        members[name] = member
+    root = stage.root
+
+    def data(name: str) -> Path:
+        return tiny.data(root, 48, 4, f"{name}.jsonl", list(WAYS).index(name))
+
+    host, regions, members = planted(stage, WAYS, REGIONS, data)
     test = json.dumps(str(tiny.data(root, 24, 4, "test.jsonl", 9)))
     model = json.dumps(str(tiny.model(root)))
     for file, source, tree in (

@@ -6,6 +6,7 @@ from tests.scripts import told
 
 
 @pytest.mark.slow
+@pytest.mark.needs_nginx
 def test_a_thousand_clients_are_extrapolated() -> None:
     said = told("benchmarks/scaling.py", "--size", "3M", "--clients", "1000")
     rows = [line for line in said.splitlines() if line.startswith("| 1,000 ")]

@@ -121,8 +121,8 @@ def test_the_ledger_is_told(member: JoinFolder, run: Path) -> None:
             told = {"round": 2, "client": name, "metrics": {"epsilon": spent}}
             file.write(json.dumps({"kind": "contribution", **told}) + "\n")
     with asking.status(member) as asked:
-        told = list(reports.ledger(asked.watch(follow=False)))
-    assert told == [
+        lines = list(reports.ledger(asked.watch(follow=False)))
+    assert lines == [
         "  round 1: the run has spent epsilon 0.5 at delta 1e-05, clip 2",
         "  round 2: you have spent epsilon 0.25",
     ]
