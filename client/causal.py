@@ -74,14 +74,21 @@ class Causal:
 
     def losses(self, rows: Sequence[Pack]) -> tuple[Tensor, Tensor]:
         """[tokens] cross-entropy of every counted token, and the row it is in."""
+        logits, targets, owners = self._predicted(rows)
+        return functional.cross_entropy(logits, targets, reduction="none"), owners
+
+    def doubt(self, rows: Sequence[Pack], settings: Train) -> Tensor:  # noqa: ARG002
+        """The sum of the counted tokens' entropies over the vocabulary."""
+        log = functional.log_softmax(self._predicted(rows)[0], -1)
+        return -(log.exp() * log).sum()
+
+    def _predicted(self, rows: Sequence[Pack]) -> tuple[Tensor, Tensor, Tensor]:
+        """[tokens, words] logits of counted tokens, what they are, whose rows."""
         batch, targets = _batch(rows)
         with computing(self.body, self._dtype):
             logits = self.body(**batch, use_cache=False).logits
         counted = targets != IGNORED
-        losses = functional.cross_entropy(
-            logits[counted].float(), targets[counted], reduction="none"
-        )
-        return losses, counted.nonzero()[:, 0]
+        return logits[counted].float(), targets[counted], counted.nonzero()[:, 0]
 
     def record_loss(self, rows: Sequence[Pack], settings: Train) -> Tensor:  # noqa: ARG002
         """The sum of the rows' own mean losses: each row counts as much as any."""

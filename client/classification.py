@@ -58,6 +58,12 @@ class Classification:
         """The sum of the texts' own losses: each counts as much as any."""
         return self.loss(rows, settings)
 
+    def doubt(self, rows: Sequence[Row], settings: Train) -> Tensor:
+        """The sum of the texts' entropies over classes."""
+        scores = self.scores([text for text, _ in rows], settings.max_length)
+        log = functional.log_softmax(scores, -1)
+        return -(log.exp() * log).sum()
+
     def scores(self, texts: Iterable[str], longest: int) -> Tensor:
         """[texts, classes] logits, float32."""
         batch = tokenised(self.tokenizer, texts, longest)

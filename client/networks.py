@@ -44,6 +44,9 @@ class Network(Protocol):
         So one row more or less changes it by that row's own loss alone.
         """
 
+    def doubt(self, rows: Sequence[Any], settings: Train) -> Tensor:
+        """The sum of the entropies of what is predicted, in nats; no label is read."""
+
     def judge(self, examples: "Examples", settings: Train) -> dict[str, float]:
         """Metrics of the model as it is now."""
 
