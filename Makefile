@@ -79,7 +79,7 @@ federation: $(VENV)/.ready ## five machines' worth of networks, TLS, kills (root
 
 check-e: $(VENV)/.ready ## hosting, joining and watching, in a reduced form (root, nginx)
 	$(PIP) install --quiet -c constraints.txt --group peers
-	$(BIN)/python -m pytest tests/deploy tests/server/hosts tests/server/regions tests/client/joins tests/server/test_paces.py tests/end_to_end/test_chaos.py tests/client/test_logs.py tests/server/test_broadcasts.py tests/server/test_chronicles.py tests/server/test_serving.py
+	$(BIN)/python -m pytest tests/deploy tests/server/hosts tests/server/regions tests/client/joins tests/server/test_enrolments.py tests/server/test_paces.py tests/end_to_end/test_chaos.py tests/client/test_logs.py tests/server/test_broadcasts.py tests/server/test_chronicles.py tests/server/test_serving.py
 
 chaos: $(VENV)/.ready ## 200 kills, a full disk, a clock that jumps (root; 10 minutes)
 	$(BIN)/python benchmarks/chaos.py
