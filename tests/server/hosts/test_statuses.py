@@ -58,7 +58,6 @@ def run(hosted: HostFolder) -> Path:
     record.add(
         "contribution", client="b", verdict="refused", reason="NORM_CAP", **refused
     )
-    record.add("privacy", round=1, epsilon=0.5, delta=1e-5, clip=2.0, deviation=1.5)
     record.add("diagnostics", round=1, clients=["a", "b"], cosine=[[1.0]])
     record.add("release", round=1, digest="m" * 64, update="u" * 64, bytes=11)
     journal.commit(1, {"accepted": {"a": sealed}, "model_digest": "m" * 64})
@@ -116,7 +115,9 @@ def test_a_refusal_comes_with_its_reason_and_to_its_owner_alone(
 
 def test_the_ledger_is_told(member: JoinFolder, run: Path) -> None:
     """What the run has spent, to everybody; what a client has, to itself."""
+    noise = {"kind": "privacy", "round": 1, "epsilon": 0.5, "delta": 1e-5, "clip": 2.0}
     with (run / "record.jsonl").open("a") as file:
+        file.write(json.dumps(noise) + "\n")
         for name, spent in (("a", 0.25), ("b", 0.75)):
             told = {"round": 2, "client": name, "metrics": {"epsilon": spent}}
             file.write(json.dumps({"kind": "contribution", **told}) + "\n")
