@@ -102,9 +102,11 @@ class Storm:
         for name, member in self.members.items():
             node = state_of(member.state / UP)["services"].get("supernode", {})
             found[f"{name}: supernode"] = int(node.get("pid", 0))
-            found[f"{name}: client"] = process(
-                "fedelta.client.joins.tasks", member.root
-            )
+            for what, words in (
+                ("client", "fedelta.client.joins.tasks"),
+                ("superexec", "flower-superexec"),
+            ):
+                found[f"{name}: {what}"] = process(words, member.root)
         for name, one in self.regions.items():
             found[f"{name}: relay"] = process("fedelta.client.relay", one.above.root)
             found[f"{name}: server app"] = holder(one.host.runs / "storm")

@@ -73,6 +73,7 @@ def node(folder: JoinFolder, port: int) -> Service:
         environment(folder),
         ready=lambda: runtimes.answers("127.0.0.1", port),
         folder=folder.root,
+        helper="flower-superexec",
     )
 
 

@@ -36,6 +36,8 @@ class Service:
         ready: returns whether it serves; asked until it does, before the next starts.
         folder: its working folder; None: this process's.
         wait: seconds for it to become ready.
+        helper: a word of the command of a process that it starts, cannot do without and
+            does not look after; if that dies, the service is started again.
     """
 
     name: str
@@ -44,6 +46,7 @@ class Service:
     ready: Callable[[], bool] | None = None
     folder: Path | None = None
     wait: float = 60.0
+    helper: str = ""
 
 
 @dataclass(slots=True)
@@ -56,6 +59,7 @@ class Running:
         restarts: how often it was started again.
         since: when it was last started, in monotonic seconds.
         due: when it is started again.
+        helped: its helper has been seen since it was started.
     """
 
     service: Service
@@ -63,6 +67,7 @@ class Running:
     restarts: int = 0
     since: float = 0.0
     due: float = 0.0
+    helped: bool = False
 
 
 class Supervisor:
@@ -129,7 +134,7 @@ class Supervisor:
                 start_new_session=True,
                 preexec_fn=_die_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509
             )
-        one.since = time.monotonic()
+        one.since, one.helped = time.monotonic(), False
         self._changed(self.running)
 
     def _await(self, one: Running) -> None:
@@ -150,6 +155,7 @@ class Supervisor:
             time.sleep(0.1)
 
     def _look(self, one: Running) -> None:
+        self._help(one)
         if one.process is not None and (code := one.process.poll()) is not None:
             end_group(one.process)  # what it left behind
             lived = time.monotonic() - one.since
@@ -162,6 +168,28 @@ class Supervisor:
         if one.process is None and time.monotonic() >= one.due:
             self._launch(one)
             self._tell(f"{one.service.name} was started again")
+
+    def _help(self, one: Running) -> None:
+        """End a service whose helper has died: it would wait for it for ever."""
+        helper, process = one.service.helper, one.process
+        if not helper or process is None or process.poll() is not None:
+            return
+        there = any(helper in words for words in children(process.pid))
+        if one.helped and not there:
+            self._tell(f"{one.service.name} has lost its {helper}")
+            end_group(process)
+        one.helped = there
+
+
+def children(pid: int) -> list[str]:
+    """The command lines of a process's children, as far as they live (Linux)."""
+    found = []
+    for path in Path(f"/proc/{pid}/task").glob("*/children"):
+        with contextlib.suppress(OSError):
+            for child in path.read_text().split():
+                words = Path(f"/proc/{child}/cmdline").read_bytes()
+                found.append(words.replace(b"\0", b" ").decode("utf-8", "replace"))
+    return found
 
 
 def end_group(process: "subprocess.Popen[bytes]", grace: float = GRACE) -> None:

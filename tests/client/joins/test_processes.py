@@ -67,6 +67,37 @@ def test_a_killed_service_is_started_again(tmp_path: Path) -> None:
     assert [0] in seen
 
 
+def test_a_service_that_lost_its_helper_is_started_again(tmp_path: Path) -> None:
+    """As a SuperNode whose SuperExec died: it lives, and answers nothing any more."""
+    note = tmp_path / "pid"
+    code = (
+        "import subprocess, sys, time;"
+        "p = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)',"
+        " 'a-helper']);"
+        f"open({str(note)!r}, 'w').write(str(p.pid)); time.sleep(60)"
+    )
+    told: list[str] = []
+    supervisor = Supervisor(
+        [python("one", code, helper="a-helper")], tmp_path, told.append
+    )
+    stop = threading.Event()
+    supervisor.start()
+    watching = threading.Thread(target=supervisor.watch, args=(stop.is_set, 0.02))
+    watching.start()
+    try:
+        until(lambda: supervisor.running[0].helped and note.read_text() != "")
+        first = int(note.read_text())
+        os.kill(first, signal.SIGKILL)
+        until(lambda: "one was started again" in told)
+        until(lambda: note.read_text() not in ("", str(first)))
+    finally:
+        stop.set()
+        watching.join()
+        supervisor.end()
+    assert "one has lost its a-helper" in told
+    assert not alive(int(note.read_text()))
+
+
 def test_what_a_service_started_ends_with_it(tmp_path: Path) -> None:
     note = tmp_path / "pid"
     code = (
