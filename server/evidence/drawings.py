@@ -41,24 +41,29 @@ def front(
     points: Sequence[tuple[float, float]],
     best: Sequence[tuple[float, float]],
     metric: str,
+    beside: str = "",
 ) -> str:
     """What settings cost and reach, those on the Pareto front joined.
 
     Args:
         points: (bytes, metric) of all.
-        best: of those that no other beats in both, by bytes.
+        best: of those that no other beats, in the order of what they cost.
         metric: its name.
+        beside: where it is not bytes that they cost: what is told along the other
+            axis, a value of the same metric.
     """
     figure, (axes,) = sheet(3.4)
     axes.plot(*zip(*points, strict=True), "o", color=MUTED, markersize=5, alpha=0.7)
-    axes.plot(*zip(*best, strict=True), "o-", color=MERGED, markersize=7)
-    axes.set_xlabel("bytes")
+    axes.plot(*zip(*best, strict=True), "o--", color=MERGED, markersize=7, linewidth=1)
+    axes.set_xlabel(beside or "bytes")
     axes.set_ylabel(metric)
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: size(value)))
-    if is_share(metric):
-        axes.yaxis.set_major_formatter(
-            FuncFormatter(lambda value, _: f"{100 * value:.0f} %")
-        )
+    if not beside:
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: size(value)))
+    for axis in (axes.yaxis, *([axes.xaxis] if beside else [])):
+        if is_share(metric):
+            axis.set_major_formatter(FuncFormatter(lambda x, _: f"{100 * x:.4g} %"))
     axes.margins(0.08)
-    seen = "; ".join(f"{size(cost)}: {told(metric, value)}" for cost, value in best)
-    return svg(figure, "front", f"{metric} by bytes", seen)
+    axes.locator_params(nbins=6)
+    first = (lambda one: told(metric, one)) if beside else size
+    seen = "; ".join(f"{first(cost)}: {told(metric, value)}" for cost, value in best)
+    return svg(figure, "front", f"{metric} by {beside or 'bytes'}", seen)

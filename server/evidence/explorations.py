@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 from ...protocols.settings import Config
-from . import samplers, sheets, variables
+from . import pages, samplers, sheets, variables
 from .searches import Search, Trial, front, written
 
 
@@ -65,7 +65,8 @@ def explore(
     finally:
         search.close()
     path = written(search, found)
-    sheets.page(out, search.done, front(search.done, asked.metric), asked.metric)
+    best = front(search.done, asked.metric)
+    pages.page(out, search.done, best, asked.metric, asdict(config))
     if as_json:
         told = {"best": asdict(found[0]), "config": str(path)}
         sys.stdout.write(json.dumps(told, indent=2, sort_keys=True) + "\n")

@@ -7,6 +7,7 @@ clients keep for validation; on the test set where they keep nothing.
 """
 
 import json
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
@@ -42,6 +43,7 @@ class Trial:
         bytes: both ways, of the run that the replies are of.
         rounds: of that run.
         said: why they could not be used.
+        epsilon: what that run spent; None: no guarantee was asked for.
     """
 
     settings: dict[str, Value]
@@ -50,6 +52,7 @@ class Trial:
     bytes: int = 0
     rounds: int = 0
     said: str = ""
+    epsilon: float | None = None
 
 
 @dataclass(slots=True)
@@ -157,8 +160,14 @@ class Search:
         worst = None
         if len(found) > 1:
             worst = (max if falls(self.metric) else min)(found.values())
+        spent = visit.tape.summary.get("privacy") or {}
         return Trial(
-            given, _mean(visit, found), worst, cost, visit.tape.config.run.rounds
+            given,
+            _mean(visit, found),
+            worst,
+            cost,
+            visit.tape.config.run.rounds,
+            epsilon=spent.get("epsilon"),
         )
 
     def _trained(self, given: Mapping[str, Value]) -> Revisit:
@@ -202,7 +211,7 @@ def _mean(visit: Revisit, found: Mapping[str, float]) -> float:
 
 
 def front(trials: Iterable[Trial], metric: str) -> list[Trial]:
-    """Trials that no other one beats in bytes, value and worst client at once.
+    """Trials that no other one beats in bytes, value, worst client and epsilon at once.
 
     Example:
         >>> some = [Trial({}, 0.5, None, 10), Trial({}, 0.4, None, 20),
@@ -212,9 +221,10 @@ def front(trials: Iterable[Trial], metric: str) -> list[Trial]:
     """
     sign = 1.0 if falls(metric) else -1.0
 
-    def goals(one: Trial) -> tuple[float, float, float]:
+    def goals(one: Trial) -> tuple[float, float, float, float]:
         worst = one.worst if one.worst is not None else 0.0
-        return float(one.bytes), sign * (one.value or 0.0), sign * worst
+        spent = one.epsilon if one.epsilon is not None else math.inf
+        return float(one.bytes), sign * (one.value or 0.0), sign * worst, spent
 
     good = [one for one in trials if one.value is not None]
     found = []

@@ -1,14 +1,12 @@
 """Plans, exports and searches as tables for a terminal."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from ...protocols.terms import LEAST
-from .. import files
 from ..tables import duration, size, told
 from .limits import Limit, Way
 from .plans import BYTES, DOWN, GOALS, MEMORY, SECONDS, SERVER, UP
@@ -139,52 +137,3 @@ def trials(found: Sequence[Mapping[str, Any]], metric: str) -> Table:
             str(one["rounds"]),
         )
     return table
-
-
-def page(
-    folder: Path, done: Sequence[Any], best: Sequence[Any], metric: str
-) -> Path | None:
-    """Write a search's `search.html`; nothing where reports cannot be drawn."""
-    from ..report import missing, rendered
-
-    if missing():
-        return None
-    from ..cards import Card
-    from .drawings import front
-
-    points = [(float(one.bytes), one.value) for one in done if one.value is not None]
-    shown = [(float(one.bytes), one.value) for one in best]
-    rows = tuple(
-        (
-            ", ".join(f"{key}={value}" for key, value in one.settings.items()),
-            told(metric, one.value),
-            "-" if one.worst is None else told(metric, one.worst),
-            size(one.bytes),
-            str(one.rounds),
-        )
-        for one in best
-    )
-    card = Card(
-        "What does it cost to do better?",
-        f"{len(done)} trials. Those on the line are beaten by no other one in bytes, "
-        "value and worst client at once.",
-        (front(points, shown, metric),),
-        ("settings", metric, "worst client", "bytes", "rounds"),
-        rows,
-        wide=True,
-        opened=True,
-    )
-    text = rendered(
-        kicker="search",
-        name=folder.name,
-        lead=f"{len(done)} trials, judged by {metric}.",
-        tiles=[],
-        cards=[card],
-        settings=[],
-        environment=[],
-        digest="",
-        source="trials.jsonl beside this file",
-    )
-    path = folder / "search.html"
-    files.write(path, text.encode())
-    return path

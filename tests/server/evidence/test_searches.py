@@ -11,7 +11,7 @@ from fedelta.protocols.errors import ConfigError
 from fedelta.protocols.settings import Config
 from fedelta.server.checks import check
 from fedelta.server.cli import main
-from fedelta.server.evidence import variables
+from fedelta.server.evidence import pages, variables
 from fedelta.server.evidence.samplers import KINDS, Sampler, sampler
 from fedelta.server.evidence.searches import Search, Trial, front, written
 from fedelta.server.runs import load
@@ -155,3 +155,29 @@ def test_what_is_searched_where_nothing_is_said_can_be_used(tmp_path: Path) -> N
         chosen = {name: one.at(0.5) for name, one in usual.items()}
         given = variables.settings(chosen | {variables.MERGE: text})
         check(variables.applied(config(tmp_path), given))
+
+
+def test_the_front_is_by_all_goals() -> None:
+    def one(value: float, worst: float, cost: int, epsilon: float | None) -> Trial:
+        return Trial({"a": value}, value, worst, cost, epsilon=epsilon)
+
+    private, cheap = one(0.5, 0.4, 20, 1.0), one(0.5, 0.4, 10, None)
+    fair, best = one(0.6, 0.5, 30, None), one(0.7, 0.4, 30, None)
+    told, beaten = one(0.55, 0.4, 30, 1.5), one(0.5, 0.3, 20, 2.0)
+    found = front([private, cheap, fair, best, told, beaten], "accuracy")
+    assert found == [cheap, private, best, fair, told]
+
+
+@pytest.mark.parametrize("costs", [(10, 20, 30), (10, 10, 10)])
+def test_the_page_draws_the_front(tmp_path: Path, costs: Sequence[int]) -> None:
+    done = [
+        Trial({"merge.recipe": f"ties({at})"}, 0.8 + at, 0.7 - at, cost)
+        for at, cost in zip((0.0, 0.01, 0.02), costs, strict=True)
+    ]
+    done.append(Trial({"merge.recipe": "magic()"}, None, said="no such recipe"))
+    path = pages.page(tmp_path, done, front(done, "accuracy"), "accuracy")
+    assert path is not None
+    text = path.read_text("utf-8")
+    axis = "worst client" if len(set(costs)) == 1 else "bytes"
+    assert f"accuracy by {axis}" in text
+    assert "magic() (no such recipe)" in text

@@ -1,0 +1,92 @@
+"""A search as a page: the Pareto front, and all that was tried."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from .. import files
+from ..cards import Card
+from ..selections import falls
+from ..tables import size, told
+
+
+def page(
+    folder: Path,
+    done: Sequence[Any],
+    best: Sequence[Any],
+    metric: str,
+    config: Mapping[str, Any] | None = None,
+) -> Path | None:
+    """Write a search's `search.html`; nothing where reports cannot be drawn."""
+    from ..environments import describe
+    from ..report import missing, rendered, settings
+
+    if missing():
+        return None
+    good = [one for one in done if one.value is not None]
+    head = ("settings", metric, "worst client", "bytes", "epsilon", "rounds")
+    cards = [
+        Card(
+            "What does it cost to do better?",
+            f"{len(done)} trials, of which {len(best)} are beaten by no other one in "
+            f"{metric}, worst client, bytes and epsilon at once: the Pareto front, in "
+            "the table, and joined in the picture. What is best of many is best partly "
+            "by luck.",
+            (_pareto(good, best, metric),),
+            head,
+            tuple(_row(one, metric) for one in best),
+            wide=True,
+            opened=True,
+        ),
+        Card(
+            "What was tried?",
+            f"All trials, the best first; {len(done) - len(good)} could not be used.",
+            head=head,
+            rows=tuple(_row(one, metric) for one in ordered(done, metric)),
+            wide=True,
+        ),
+    ]
+    text = rendered(
+        kicker="search",
+        name=folder.name,
+        lead=f"{len(done)} trials, judged by {metric}.",
+        tiles=[],
+        cards=cards,
+        settings=list(settings(config or {})),
+        environment=list(settings({"": describe()})),
+        digest="",
+        source="trials.jsonl beside this file",
+    )
+    path = folder / "search.html"
+    files.write(path, text.encode())
+    return path
+
+
+def ordered(done: Sequence[Any], metric: str) -> list[Any]:
+    """Trials, best first; what could not be used last."""
+    sign = 1.0 if falls(metric) else -1.0
+    return sorted(done, key=lambda one: (one.value is None, sign * (one.value or 0.0)))
+
+
+def _pareto(good: Sequence[Any], best: Sequence[Any], metric: str) -> str:
+    """Value by bytes; by the worst client where all cost the same."""
+    from .drawings import front
+
+    if len({one.bytes for one in good}) > 1 or any(one.worst is None for one in good):
+        points = [(float(one.bytes), one.value) for one in good]
+        return front(points, [(float(one.bytes), one.value) for one in best], metric)
+    points = [(one.worst, one.value) for one in good]
+    shown = sorted((one.worst, one.value) for one in best)
+    return front(points, shown, metric, "worst client")
+
+
+def _row(one: Any, metric: str) -> tuple[str, ...]:
+    said = ", ".join(f"{key}={value}" for key, value in one.settings.items())
+    return (
+        f"{said} ({one.said})" if one.said else said,
+        told(metric, one.value),
+        "-" if one.worst is None else told(metric, one.worst),
+        size(one.bytes),
+        "-" if one.epsilon is None else f"{one.epsilon:.3g}",
+        str(one.rounds),
+    )
