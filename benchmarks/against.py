@@ -76,12 +76,10 @@ def once(seed: int, home: Path) -> Iterator[dict[str, Any]]:
     sent = sum(len(data) for data in cohort.sealed(evidence.DENSE).values())
     for name, merge in strangers.merges(cohort, given).items():
         merge()  # what is compiled or imported at first is no part of it
-        Path("/proc/self/clear_refs").write_text("5", "ascii")  # the peak starts anew
-        before = peak()
         begun = time.process_time()
         update = merge()
-        seconds, most = time.process_time() - begun, peak() - before
-        found = cohort.judged(update) | {"merge_s": seconds, "merge_mb": float(most)}
+        seconds = time.process_time() - begun
+        found = cohort.judged(update) | {"merge_s": seconds}
         yield {"name": name, "seed": seed, "kind": ONCE, "bytes_up": sent} | kept(found)
 
 
@@ -136,9 +134,8 @@ def merges(rows: exhibits.Rows) -> str:
     """One-shot merges."""
     columns: dict[str, Callable[[Mapping[str, Any]], str]] = {
         "merge, CPU s": lambda row: f"{row['merge_s']:.2f}",
-        "memory, MB": lambda row: f"{row['merge_mb']:.0f}",
     }
-    return _table([r for r in rows if r["kind"] == ONCE], "peft linear", columns)
+    return _table([r for r in rows if r["kind"] == ONCE], "fedelta fedavg()", columns)
 
 
 def _table(

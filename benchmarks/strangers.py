@@ -1,7 +1,7 @@
 """The same one-shot clients merged by peft and by mergekit.
 
-peft merges adapters (`add_weighted_adapter`), mergekit whole weights (what each
-adapter adds to them; `rivals`). Heads are merged alike by all: the mean.
+peft merges adapters (`add_weighted_adapter`), mergekit whole weights: what each adapter
+adds to them. Heads are merged alike by all: the mean.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -13,18 +13,17 @@ import numpy as np
 from fedelta.aggregators import factors
 from fedelta.aggregators.products import tensor
 from fedelta.aggregators.spaces import Arrival
-from fedelta.benchmarks import rivals
 from fedelta.benchmarks.trainings import Cohort
 from fedelta.protocols.vectors import Floats, Pair
 
-METHODS = {
-    "mean": ("fedavg()", "linear"),
-    "ties": ("ties(density=0.2)", "ties"),
-    "dare": ("dare(density=0.5)", "dare_linear"),
-    "dare_ties": ("dare_ties(density=0.5)", "dare_ties"),
-}
-"""By method, our recipe and what peft calls it."""
-DENSITY = {"ties": 0.2, "dare": 0.5, "dare_ties": 0.5, "mean": 1.0}
+OURS = ("fedavg()", "ties(density=0.2)", "dare(density=0.5)", "dare_ties(density=0.5)")
+MERGEKIT = ("linear", "ties", "dare_linear", "dare_ties")
+PEFT = ("linear", "svd", "ties", "ties_svd", "dare_linear", "dare_ties")
+"""peft merges factors apart where it does not say svd."""
+DENSITY = {"ties": 0.2, "ties_svd": 0.2}
+"""Of all others a half."""
+RANK = 32
+"""To which peft's svd brings merges down, as ours are."""
 
 Update = dict[str, Floats]
 Tensors = Mapping[str, Floats]
@@ -32,13 +31,11 @@ Tensors = Mapping[str, Floats]
 
 def merges(cohort: Cohort, given: Sequence[Arrival]) -> dict[str, Callable[[], Update]]:
     """What merges the replies, by tool and method; those that are installed."""
-    found: dict[str, Callable[[], Update]] = {}
-    for method, (ours, theirs) in METHODS.items():
-        found[f"fedelta {ours}"] = _bound(cohort.merged, given, ours)
-        if find_spec("peft"):
-            found[f"peft {theirs}"] = _bound(peft, given, theirs, DENSITY[method])
-        if find_spec("mergekit"):
-            found[f"mergekit {method}"] = _bound(mergekit, given, method)
+    found = {f"fedelta {one}": _bound(cohort.merged, given, one) for one in OURS}
+    if find_spec("peft"):
+        found |= {f"peft {one}": _bound(peft, given, one) for one in PEFT}
+    if find_spec("mergekit"):
+        found |= {f"mergekit {one}": _bound(mergekit, given, one) for one in MERGEKIT}
     return found
 
 
@@ -62,20 +59,27 @@ def _heads(given: Sequence[Arrival]) -> Update:
 
 
 def mergekit(given: Sequence[Arrival], method: str) -> Update:
-    """Whole weights' changes by mergekit's own merge; a dense update."""
+    """Whole weights' changes by mergekit's own merge, normalised; a dense update."""
     import torch
+    from mergekit.merge_methods.api import merge_tensors
 
-    merge = rivals.rivals(method, DENSITY[method], len(given))["mergekit"]
     held = [_tensors(one) for one in given]
+    knobs: dict[str, Any] = {"weight": [1.0] * len(given), "normalize": True}
     update = _heads(given)
     for pair in given[0].pairs:
-        parts = [pair.scaling * (own[pair.b] @ own[pair.a]) for own in held]
-        found = merge([torch.from_numpy(np.float32(part)) for part in parts])
+        products = [pair.scaling * (own[pair.b] @ own[pair.a]) for own in held]
+        parts = [torch.from_numpy(np.float32(one)) for one in products]
+        if method == "linear":
+            found = merge_tensors(parts, method, parameters=knobs)
+        else:
+            more = knobs | {"density": DENSITY.get(method, 0.5)}
+            parts = [torch.zeros_like(parts[0]), *parts]
+            found = merge_tensors(parts, method, parameters=more, base_index=0)
         update[pair.weight] = found.numpy().astype(np.float32)
     return update
 
 
-def peft(given: Sequence[Arrival], method: str, density: float) -> Update:
+def peft(given: Sequence[Arrival], method: str) -> Update:
     """Adapters by peft's `add_weighted_adapter`, on layers of these shapes alone."""
     import torch
     from peft import LoraConfig, get_peft_model
@@ -103,9 +107,11 @@ def peft(given: Sequence[Arrival], method: str, density: float) -> Update:
                 layer = model.base_model.model[_plain(pair)]
                 layer.lora_A[name].weight.copy_(torch.from_numpy(own[pair.a]))
                 layer.lora_B[name].weight.copy_(torch.from_numpy(own[pair.b]))
-    share = [1.0 if method == "ties" else 1.0 / len(names)] * len(names)
-    weights = [1.0] * len(names) if method.endswith("ties") else share
-    more = {} if method == "linear" else {"density": density}
+    elected = "ties" in method  # a mean of what agrees; the others are sums
+    weights = [1.0 if elected else 1.0 / len(names)] * len(names)
+    more: dict[str, Any] = {"svd_rank": RANK} if "svd" in method else {}
+    if method not in ("linear", "svd"):
+        more["density"] = DENSITY.get(method, 0.5)
     model.add_weighted_adapter(names, weights, "merged", method, **more)
     return _heads(given) | _read(model, pairs)
 

@@ -9,8 +9,13 @@ import numpy as np
 import pytest
 
 import fedelta
-from fedelta.benchmarks import against, exhibits, foresights, quality
+from fedelta.aggregators.base import Key
+from fedelta.aggregators.recipes import recipe
+from fedelta.aggregators.spaces import Arrival, merge_round
+from fedelta.benchmarks import against, exhibits, foresights, quality, strangers
 from fedelta.benchmarks.evidence import DENSE, FEW, RESULTS, SPARSE, TWO
+from fedelta.protocols import seeds
+from fedelta.protocols.vectors import Floats, Pair, TaskVector
 from fedelta.tests.pages import DOCS, evidence
 
 ROOT = Path(fedelta.__file__).parent
@@ -77,3 +82,34 @@ def test_the_page_says_what_is_kept() -> None:
     assert all("torch" in row["versions"] and "seed" in row for row in rows)
     page = (DOCS / "evidence.md").read_text()
     assert evidence(page) == page, "make docs"
+
+
+def replies() -> list[Arrival]:
+    """Three clients' adapters of one layer, from the same A."""
+    pair = Pair("m.weight", "m.lora_A.weight", "m.lora_B.weight", 2.0)
+    start = {pair.a: drawn("A", 8, 48)}
+    found = []
+    for name in ("north", "south", "west"):
+        change = {pair.a: drawn(f"A of {name}", 8, 48) / 8, pair.b: drawn(name, 48, 8)}
+        found.append(Arrival(name, TaskVector.of(change), pairs=(pair,), start=start))
+    return found
+
+
+def drawn(what: str, rows: int, columns: int) -> Floats:
+    """[rows, columns] normal numbers."""
+    found = seeds.normal(seeds.key("reply", what), 0, rows * columns)
+    return found.reshape(rows, columns).astype(np.float32)
+
+
+@pytest.mark.peer("mergekit")
+def test_peers_are_given_the_same_clients() -> None:
+    given = replies()
+    ours = merge_round(recipe("fedavg()"), "residual", given, key=Key()).update
+    whole = strangers.mergekit(given, "linear")
+    assert np.allclose(whole["m.weight"], ours["m.weight"], atol=1e-4)
+    some = strangers.peft(given, "svd")
+    product = some["m.lora_B.weight"] @ some["m.lora_A.weight"]
+    assert np.allclose(product, ours["m.weight"], atol=1e-3)
+    apart = strangers.peft(given, "linear")
+    product = apart["m.lora_B.weight"] @ apart["m.lora_A.weight"]
+    assert not np.allclose(product, ours["m.weight"], atol=0.1), "of factors apart"
