@@ -81,7 +81,7 @@ check-e: $(VENV)/.ready ## hosting, joining and watching, in a reduced form (roo
 	$(PIP) install --quiet -c constraints.txt --group peers
 	$(BIN)/python -m pytest tests/deploy tests/server/hosts tests/server/regions tests/client/joins tests/server/test_enrolments.py tests/server/test_paces.py tests/end_to_end/test_chaos.py tests/client/test_logs.py tests/server/test_broadcasts.py tests/server/test_chronicles.py tests/server/test_serving.py
 
-chaos: $(VENV)/.ready ## 200 kills, a full disk, a clock that jumps (root; 10 minutes)
+chaos: $(VENV)/.ready ## 200 kills, a full disk, a clock that jumps, a storm over sockets (root, nginx; 15 minutes)
 	$(BIN)/python benchmarks/chaos.py
 
 costs: $(VENV)/.ready ## what docs/federation.md says a federation costs (root, nginx; 12 minutes)
@@ -106,10 +106,11 @@ check-g: $(VENV)/.ready ## plans, gates, diagnoses, searches, exports; the evide
 
 check-f: $(VENV)/.ready ## privacy, provenance, masks and attacks: proofs by test, benchmarks in a reduced form
 	$(PIP) install --quiet -c constraints.txt -e '.[privacy]'
-	$(BIN)/python -m pytest tests/aggregators/test_noises.py tests/client/test_accountants.py tests/client/test_clippings.py tests/server/test_protections.py tests/server/test_provenances.py tests/end_to_end/test_attacks.py
-	$(BIN)/python -m pytest tests/protocols/test_lanes.py tests/protocols/test_keystreams.py tests/server/test_unmaskings.py tests/client/joins/test_masked.py tests/end_to_end/test_masks.py
+	$(BIN)/python -m pytest tests/aggregators/test_noises.py tests/aggregators/test_portions.py tests/end_to_end/test_portions.py tests/end_to_end/test_budgets.py tests/client/test_accountants.py tests/client/test_clippings.py tests/server/test_protections.py tests/server/test_provenances.py tests/end_to_end/test_attacks.py
+	$(BIN)/python -m pytest tests/protocols/test_lanes.py tests/protocols/test_keystreams.py tests/server/test_unmaskings.py tests/client/joins/test_masked.py tests/client/joins/test_inclusions.py tests/end_to_end/test_masks.py tests/end_to_end/test_leaks.py
 	$(BIN)/python benchmarks/secagg.py --elements 300000
 	$(BIN)/python benchmarks/attacks.py --quick --cells 11 --results build/attacks.json
+	$(BIN)/python benchmarks/leaks.py --quick --cells 4 --results build/leaks.json
 
 constraints: ## rewrite constraints.txt from a fresh environment
 	rm -rf build/pins && $(PYTHON) -m venv build/pins

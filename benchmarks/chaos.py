@@ -168,8 +168,8 @@ def main() -> int:
     """Play all of it; 0 if every run came to the right model."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=200, help="of single processes")
-    parser.add_argument("--blows", type=int, default=0, help="in a storm; 0: none")
-    parser.add_argument("--rounds", type=int, default=6, help="of the storm's run")
+    parser.add_argument("--blows", type=int, default=6, help="in a storm; 0: none")
+    parser.add_argument("--rounds", type=int, default=3, help="of the storm's run")
     parser.add_argument("--limit", type=float, default=1500, help="of it, seconds")
     parser.add_argument("--keep", type=Path, help="keep its folders here")
     parser.add_argument("--seed", type=int, default=1)
