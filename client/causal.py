@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -99,18 +100,24 @@ class Causal:
 
     def judge(self, examples: "Examples", settings: Train) -> dict[str, float]:
         """Loss and perplexities of some texts, as `perplexities.metrics` has them."""
-        rows = self._encoded(examples.texts, settings.max_length)
+        values, owners = self.spread(examples.texts, settings)
+        return perplexities.of_tokens(values, owners, examples.labels, self._domains)
+
+    def spread(
+        self, texts: Sequence[str], settings: Train
+    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
+        """[tokens] cross-entropy of every counted token, and the text that it is in."""
+        rows = self._encoded(texts, settings.max_length)
         order = sorted(range(len(rows)), key=lambda place: (len(rows[place]), place))
-        sums = np.zeros(len(rows))
+        values: list[npt.NDArray[np.float64]] = []
+        owners: list[npt.NDArray[np.int64]] = []
         with torch.inference_mode():
             for first in range(0, len(order), BATCH):
-                places = order[first : first + BATCH]
-                losses, owners = self.losses([(rows[place],) for place in places])
-                found = torch.zeros(len(places), dtype=torch.float64)
-                found.index_add_(0, owners, losses.double())
-                sums[places] = found.numpy()
-        counts = np.array([row.count for row in rows], np.int64)
-        return perplexities.metrics(sums, counts, examples.labels, self._domains)
+                places = np.array(order[first : first + BATCH], np.int64)
+                losses, whose = self.losses([(rows[int(place)],) for place in places])
+                values.append(losses.double().numpy())
+                owners.append(places[whose.numpy()])
+        return np.concatenate(values), np.concatenate(owners)
 
     def _encoded(self, scripts: Iterable[str], longest: int) -> list[texts.Row]:
         return [texts.encode(one, self.tokenizer, longest) for one in scripts]

@@ -252,6 +252,18 @@ def public(source: str, config: Config, labels: Sequence[str]) -> Examples:
     return _examples(found, tuple(labels))
 
 
+def outside(source: str, config: Config, labels: Sequence[str]) -> Examples:
+    """Texts from elsewhere: of the task's classes; for a causal LM of any domain.
+
+    Raises:
+        ConfigError: what `public` says of classes.
+    """
+    if config.model.task != CAUSAL:
+        return public(source, config, labels)
+    texts = tuple(_capped(_read(source, config), config)[tables.TEXT])
+    return Examples(texts, np.zeros(len(texts), np.int64))
+
+
 def joined(parts: Sequence[Examples]) -> Examples:
     """Several data owners' examples in one."""
     texts = tuple(text for part in parts for text in part.texts)

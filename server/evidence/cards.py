@@ -10,7 +10,7 @@ from ..drawings import GAIN, LOCAL, MERGED
 from ..histories import History
 from ..plots import heat
 from ..tables import told
-from . import diagnoses, harnesses
+from . import diagnoses, harnesses, panels
 
 Table = Sequence[Sequence[float | None]]
 
@@ -31,6 +31,7 @@ def cards(history: History) -> Iterator[Card]:
     if path.exists():
         found = files.read_json(path)
         yield from _models(found)
+        yield from panels.cards(found) if "sets" in found else ()
         yield from _kept(found)
         yield from _soup(found)
         yield from _sure(found)
@@ -257,7 +258,9 @@ def _sure(found: Mapping[str, Any]) -> Iterator[Card]:
         (name, told("accuracy", one["accuracy"]), f"{one['ece']:.3f}")
         for name, one in models.items()
     )
-    shown = {n: models[n] for n in ("last", "merged", "ensemble") if n in models}
+    shown = {
+        n: models[n] for n in ("base", "last", "merged", "ensemble") if n in models
+    }
     yield Card(
         "Is it as sure as it is right?",
         "Texts of the test set by how sure a model is of what it says, and how often "

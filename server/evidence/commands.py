@@ -95,6 +95,14 @@ def export(
         typer.echo(out)
 
 
+def _parted(text: str) -> tuple[str, str, str]:
+    from ...protocols.errors import ConfigError
+
+    if not all(text.partition("=")):
+        raise ConfigError(f"--beside {text}: write it as NAME=FILE")
+    return text.partition("=")
+
+
 def diagnose(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A run's folder.")],
     *,
@@ -105,13 +113,21 @@ def diagnose(
     metric: Annotated[
         str, typer.Option(help="Of clients' tasks.", show_default=False)
     ] = "",
+    beside: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=FILE",
+            help="Texts from elsewhere, labelled as the run's: all models are judged.",
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Say whether a round's models merge, and what each client got; no training."""
     _models()
     from .diagnoses import diagnose as look
 
-    found = look(folder, number, probe=probe, metric=metric)
+    sets = {name: Path(path) for name, _, path in map(_parted, beside or ())}
+    found = look(folder, number, probe=probe, metric=metric, beside=sets)
     if as_json:
         typer.echo(json.dumps(found, indent=2, sort_keys=True))
         return

@@ -14,7 +14,7 @@ from ...protocols import seeds
 from ...protocols.errors import ConfigError
 from ...protocols.vectors import Floats
 from .. import files, records
-from . import retentions, soups
+from . import panels, retentions, soups
 from .keepers import model
 from .revisits import Revisit, Round, revisited
 
@@ -26,7 +26,12 @@ MOST_PAIRS = 10
 
 
 def diagnose(
-    folder: Path, number: int = 0, *, probe: int = PROBE, metric: str = ""
+    folder: Path,
+    number: int = 0,
+    *,
+    probe: int = PROBE,
+    metric: str = "",
+    beside: Mapping[str, Path] | None = None,
 ) -> dict[str, Any]:
     """Look into one round of a finished run, from its sealed replies; no training.
 
@@ -35,11 +40,13 @@ def diagnose(
         number: the round; 0: the last one whose replies are kept.
         probe: how many texts of the test set serve as a public probe.
         metric: of clients' tasks; empty: `eval.metric`.
+        beside: labelled files by name: what else all models are judged on.
 
     Returns:
         "round"; "states" and "barriers" (see `fedelta.client.probes`); "clients" (see
-        `retentions`) and "soup" (see `soups`); "calibration" of the last, the merged
-        and the clients' models and of their ensemble, where classes are told.
+        `retentions`) and "soup" (see `soups`); "sets": metrics of all models and of
+        the clients' ensemble on the test set and beside it (see `panels`);
+        "calibration" of the same models, where classes are told.
 
     Raises:
         ConfigError: no finished run, no such round, or no test set to probe with.
@@ -52,6 +59,7 @@ def diagnose(
         if not len(visit.tape.task.test):
             raise ConfigError("there is no test set (data.test) to probe with")
         some = _probe(visit, probe)
+        sets = panels.elsewhere(visit, beside or {})
         with visit.round(chosen) as played:
             wanted = metric or visit.tape.config.eval.metric
             found = {
@@ -60,7 +68,7 @@ def diagnose(
                 **_before(visit, played, some),
                 "clients": retentions.measured(visit, played, wanted),
                 "soup": soups.greedy(visit, played, wanted),
-                "calibration": _calibrated(visit, played),
+                **_all(visit, played, sets),
             }
     told = dict(records.finite(found))
     files.write_json(Path(folder) / FILE, told)
@@ -102,30 +110,21 @@ def _pairs(names: Sequence[str], gaps: Sequence[Sequence[float]]) -> list[list[s
     return [[names[one], names[other]] for one, other in places[:MOST_PAIRS]]
 
 
-def _calibrated(visit: Revisit, played: Round) -> dict[str, Any]:
-    """Reliability on the test set, model by model; the ensemble beside the merge."""
-    task, config = visit.tape.task, visit.tape.config
-    base = model(visit.session)
-    network: Any = base.network
-    if config.model.task != "classification":
-        return {}
-    updates: dict[str, Mapping[str, Floats]] = {
-        "last": {},
-        "merged": played.merged().update,
-        **{one.name: played.solo(one.name) for one in played.arrivals},
-    }
-    scores = {}
-    for name, update in updates.items():
-        with trial(base, update):
-            scores[name] = network.predict(task.test.texts, config.train)
-    own = [scores[one.name] for one in played.arrivals]
-    scores["ensemble"] = calibrations.ensemble(own)
-    labels = task.test.labels
-    return {
-        name: calibrations.reliability(one, labels)
-        | {"accuracy": float((one.argmax(1) == labels).mean())}
-        for name, one in scores.items()
-    }
+def _all(visit: Revisit, played: Round, sets: Mapping[str, Examples]) -> dict[str, Any]:
+    """All models on all sets; how sure they are of the test set's classes."""
+    found: dict[str, Any] = {}
+    calibration: dict[str, Any] = {}
+    for name, some in {panels.TEST: visit.tape.task.test, **sets}.items():
+        scores, owners = panels.seen(visit, played, some)
+        domains = visit.tape.task.labels if name == panels.TEST else ("",)
+        found[name] = panels.judged(scores, owners, some.labels, domains)
+        if name == panels.TEST and owners is None:
+            calibration = {
+                which: calibrations.reliability(one, some.labels)
+                | {"accuracy": found[name][which]["accuracy"]}
+                for which, one in scores.items()
+            }
+    return {"sets": found, "calibration": calibration}
 
 
 def predictors(

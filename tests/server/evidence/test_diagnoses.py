@@ -94,6 +94,50 @@ def test_the_merged_model_is_told_beside_an_ensemble(found: dict[str, Any]) -> N
         assert sum(each["count"] for each in one["bins"]) == 32
 
 
+def test_all_models_are_judged_here_and_elsewhere(
+    ran: Config, found: dict[str, Any]
+) -> None:
+    folder = Path(ran.run.out)
+    strange = tiny.data(folder.parent, 24, 4, "elsewhere.jsonl", seed=77)
+    told = diagnose(folder, metric="loss", probe=4, beside={"elsewhere": strange})
+    assert set(told["sets"]) == {"test", "elsewhere"}
+    assert told["sets"]["test"] == found["sets"]["test"]
+    names = {"base", "last", "merged", "ensemble", *told["clients"]["clients"]}
+    for models in told["sets"].values():
+        assert models.keys() == names
+    first, second = (
+        {one["round"]: one["metrics"] for one in lines(ran, "evaluation")}[n]
+        for n in (0, 1)
+    )
+    for name, metrics in (("base", first), ("last", second)):
+        assert told["sets"]["test"][name] == pytest.approx(metrics)
+    own = [told["sets"]["elsewhere"][n]["loss"] for n in told["clients"]["clients"]]
+    assert told["sets"]["elsewhere"]["ensemble"]["loss"] <= np.mean(own), "Jensen"
+    text = page(History.read(folder))
+    assert ">elsewhere<" in text
+    with pytest.raises(ConfigError, match="another name"):
+        diagnose(folder, beside={"test": strange})
+
+
+def test_domains_are_told_apart(tmp_path: Path) -> None:
+    config = tiny.lm_config(tmp_path, run={"rounds": 1}, eval={"local": False})
+    federate(config)
+    folder = Path(config.run.out)
+    strange = tiny.data(tmp_path, 8, 8, "elsewhere.jsonl", seed=77)
+    told = diagnose(folder, probe=4, beside={"elsewhere": strange})
+    test = told["sets"]["test"]
+    domains = [name for name in test["merged"] if name.startswith("perplexity/")]
+    assert len(domains) == 4
+    whole = {one["round"]: one["metrics"] for one in lines(config, "evaluation")}
+    assert test["base"] == pytest.approx(whole[0], rel=1e-6)
+    own = [test[name]["loss"] for name in told["clients"]["clients"]]
+    assert test["ensemble"]["loss"] <= np.mean(own)
+    assert not told["calibration"]
+    text = page(History.read(folder))
+    assert "And domain by domain?" in text
+    assert ">birch<" in text
+
+
 def test_a_run_is_left_as_it_was(ran: Config, found: dict[str, Any]) -> None:
     again = diagnose(Path(ran.run.out), metric="loss", probe=12)
     assert again == found

@@ -1,0 +1,147 @@
+"""All models of a round on the same texts: the test set, and texts from elsewhere.
+
+The base, the last and the merged model, each client's own, and the ensemble of these:
+the mean of the probabilities that they give, class by class or for each next token.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ...client import accuracies, perplexities
+from ...client.calibrations import Scores, ensemble
+from ...client.data import CAUSAL, Examples, outside
+from ...client.trials import trial
+from ...protocols.errors import ConfigError
+from ...protocols.vectors import Floats
+from ..cards import Card
+from ..tables import told
+from .keepers import model
+from .revisits import Revisit, Round
+
+BASE, LAST, MERGED, ENSEMBLE = "base", "last", "merged", "ensemble"
+COMMON = (BASE, LAST, MERGED, ENSEMBLE)
+TEST = "test"
+BY = "perplexity/"
+
+Seen = dict[str, Scores]
+"""By model its log-probabilities: [n, classes], or [tokens] of the right ones."""
+
+
+def elsewhere(visit: Revisit, given: Mapping[str, Path]) -> dict[str, Examples]:
+    """Sets from elsewhere by name.
+
+    Raises:
+        ConfigError: one cannot be read, is empty, or is called as the test set is.
+    """
+    config, labels = visit.tape.config, visit.tape.task.labels
+    found = {n: outside(str(path), config, labels) for n, path in given.items()}
+    for name, some in found.items():
+        if name == TEST or not len(some):
+            raise ConfigError(f"--beside {name}: another name, and a file with texts")
+    return found
+
+
+def seen(visit: Revisit, played: Round, some: Examples) -> tuple[Seen, Any]:
+    """What every model gives some texts.
+
+    Returns:
+        By model its scores; for a causal LM also the text of each token.
+    """
+    base, config = model(visit.session), visit.tape.config
+    network: Any = base.network
+    own = {one.name: played.solo(one.name) for one in played.arrivals}
+    updates: dict[str, Mapping[str, Floats]] = {
+        LAST: {},
+        MERGED: played.merged().update,
+        **own,
+    }
+    found, owners = dict[str, Scores](), None
+
+    def look(name: str) -> Any:
+        if config.model.task != CAUSAL:
+            found[name] = network.predict(some.texts, config.train)
+            return None
+        values, whose = network.spread(some.texts, config.train)
+        found[name] = -values
+        return whose
+
+    for name, update in updates.items():
+        with trial(base, update):
+            owners = look(name)
+    visit.at(0)
+    look(BASE)
+    visit.at(played.number - 1)
+    found[ENSEMBLE] = ensemble([found[name] for name in own])
+    return found, owners
+
+
+def judged(
+    scores: Seen,
+    owners: npt.NDArray[np.int64] | None,
+    labels: npt.NDArray[np.int64],
+    domains: Sequence[str],
+) -> dict[str, dict[str, float]]:
+    """Metrics by model.
+
+    Args:
+        scores: as `seen` gives them.
+        owners: of tokens, their texts; None: texts' classes were scored.
+        labels: of texts, the places of their classes or domains.
+        domains: what domains are called; "": not told apart.
+    """
+    if owners is None:
+        return {n: accuracies.metrics(one, labels) for n, one in scores.items()}
+    return {
+        name: perplexities.of_tokens(-one, owners, labels, domains)
+        for name, one in scores.items()
+    }
+
+
+def cards(found: Mapping[str, Any]) -> Iterator[Card]:
+    """All models side by side, set by set; a causal LM's by domain too."""
+    sets: Mapping[str, Mapping[str, Mapping[str, float]]] = found["sets"]
+    metric = str(found["clients"]["metric"])
+    rows = [*_rows({name: _column(one, metric) for name, one in sets.items()}, metric)]
+    others = "" if len(sets) > 1 else " Others are judged by --beside NAME=FILE."
+    yield Card(
+        f"How do all models do? {metric.capitalize()}, round {found['round']}",
+        "The base, the model before this round, the merged one, the ensemble of all "
+        "clients' own models (which none of them could run), and these by themselves."
+        + others,
+        head=("model", *sets),
+        rows=tuple(rows),
+        opened=True,
+    )
+    parts = sorted(n for n in sets[TEST][MERGED] if n.startswith(BY))
+    if parts:
+        columns = {n.removeprefix(BY): _column(sets[TEST], n) for n in parts}
+        yield Card(
+            f"And domain by domain? Perplexity, round {found['round']}",
+            "On the test set's texts of each domain.",
+            head=("model", *columns),
+            rows=tuple(_rows(columns, "perplexity")),
+            opened=True,
+            wide=True,
+        )
+
+
+def _column(models: Mapping[str, Mapping[str, float]], metric: str) -> dict[str, float]:
+    """A metric by model; of clients' own models also the mean."""
+    found = {n: one[metric] for n, one in models.items() if metric in one}
+    own = [value for name, value in found.items() if name not in COMMON]
+    return found | ({"own, mean": fmean(own)} if own else {})
+
+
+def _rows(
+    columns: Mapping[str, Mapping[str, float]], metric: str
+) -> Iterator[tuple[str, ...]]:
+    names = list(dict.fromkeys(n for one in columns.values() for n in one))
+    order = [*COMMON, "own, mean"]
+    order += [name for name in names if name not in order]
+    for name in order:
+        yield name, *(told(metric, one.get(name)) for one in columns.values())
