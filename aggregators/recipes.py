@@ -35,6 +35,7 @@ from .signs import min_agree, sign_vote
 from .spectra import iso_c, iso_cts, knots, star, truncate, tsv
 from .spheres import karcher, multislerp, nuslerp, slerp
 from .transforms import clip, drop, scale, trim
+from .trusts import fltrust
 
 __all__ = [
     "METHODS",
@@ -125,6 +126,7 @@ METHODS: dict[str, Method] = {
     "trimmed_mean": Method(trimmed_mean, "mean without extremes", "1803.01498"),
     "geometric_median": Method(geometric_median, "least distances", "1912.13445"),
     "centered_clipping": Method(centered_clipping, "clipped pulls", "2012.10333"),
+    "fltrust": Method(fltrust, "mean by trust from a probe", "2012.13995"),
     "krum": Method(krum, "the member nearest to its neighbours", "1703.02757"),
     "multi_krum": Method(multi_krum, "mean of the best by Krum", "1703.02757"),
     "bulyan": Method(bulyan, "Krum's choice, then a trimmed mean", "1802.07927"),

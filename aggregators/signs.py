@@ -1,5 +1,7 @@
 """Sums that ask how many stand behind a sign before they let an element move."""
 
+import math
+
 import numpy as np
 import numpy.typing as npt
 
@@ -62,6 +64,34 @@ def supported_mean(members: int = 2, election: str = "mass") -> Reducer:
         fold=fold,
         finish=finish,
     )
+
+
+def enough(count: int, hostile: int, kept: float = 1.0, level: float = 0.95) -> int:
+    r"""How many members of n must agree where f are hostile: `min_agree`'s m.
+
+    .. math:: m = \min\big(n - f,\ f + 1 + q_p(\mathrm{Bin}(n - f, d / 2))\big)
+
+    so that f members and the honest ones that stand on their side by chance alone do
+    not move an element. More than n - f would let f members hold everything still:
+    where that is what it takes, the chance is larger than 1 - p.
+
+    Args:
+        count: n.
+        hostile: f.
+        kept: d, the share of its elements that a member sends.
+        level: p, the quantile of how many honest members agree by chance.
+
+    Example:
+        >>> enough(30, 3), enough(10, 1), enough(10, 3)
+        (22, 9, 7)
+    """
+    honest, side, total, most = count - hostile, kept / 2, 0.0, 0
+    for most in range(honest + 1):
+        ways = math.comb(honest, most)
+        total += ways * side**most * (1 - side) ** (honest - most)
+        if total >= level:
+            break
+    return max(1, min(honest, hostile + 1 + most))
 
 
 def voted_mean(threshold: float = 0.4, below: str = "damp") -> Reducer:

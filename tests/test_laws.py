@@ -50,6 +50,7 @@ TEXTS = {
     "trimmed_mean": ["trimmed_mean(0.2) | lines"],
     "geometric_median": ["clip(1.0) | geometric_median"],
     "centered_clipping": ["centered_clipping"],
+    "fltrust": ["fltrust"],
     "krum": ["krum(hostile=0)"],
     "multi_krum": ["multi_krum(hostile=1)"],
     "bulyan": ["bulyan(hostile=0)"],

@@ -234,3 +234,23 @@ def test_a_sparse_reply_counts_as_zero_where_it_is_silent() -> None:
         for k, v in enumerate([[3.0], [0.0], [0.0]])
     ]
     assert reduce(recipe("median"), members, KEY).tensors["w"].tolist() == [0.0]
+
+
+def test_trust_follows_the_probe() -> None:
+    """Cao et al. 2021, algorithm 2, with the second member as the server's probe."""
+    vectors = drawn(6, 30, what="trust")
+    probe = vectors[1]
+    vectors[4] = 50 * (probe + 0.1 * vectors[4])  # trusted, but not its length
+    vectors[5] = -probe
+    total, wanted = 0.0, np.zeros(30)
+    for place, one in enumerate(vectors):
+        norms = float(np.linalg.norm(one)), float(np.linalg.norm(probe))
+        score = max(0.0, float(one @ probe) / (norms[0] * norms[1]))
+        if place != 1:
+            total += score
+            wanted += score * norms[1] / norms[0] * one
+    made = merged("fltrust(probe='m1')", vectors)
+    np.testing.assert_allclose(made, wanted / total, **near)
+    assert not merged("fltrust", [probe, -probe, -2 * probe]).any()
+    with pytest.raises(QuorumError, match="'m7' did not reply"):
+        merged("fltrust(probe='m7')", vectors)

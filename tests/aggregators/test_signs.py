@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedelta.aggregators.recipes import recipe
+from fedelta.aggregators.signs import enough
 from fedelta.protocols.errors import ConfigError
 
 from . import oracles
@@ -77,3 +78,15 @@ def test_a_zero_has_no_vote() -> None:
 def test_what_means_nothing_is_refused(text: str) -> None:
     with pytest.raises(ConfigError, match=r"allowed|expected"):
         recipe(text)
+
+
+def test_how_many_must_agree_is_counted_out() -> None:
+    """By enumeration of what side every honest member stands on."""
+    for count, hostile, level in ((7, 1, 0.9), (8, 2, 0.6), (9, 1, 0.95)):
+        honest = count - hostile
+        sides = [one.bit_count() for one in range(2**honest)]
+        chance = [np.mean([one <= most for one in sides]) for most in range(honest)]
+        least = next(most for most, one in enumerate(chance) if one >= level)
+        wanted = min(honest, hostile + 1 + least)
+        assert enough(count, hostile, level=level) == wanted
+    assert enough(20, 2, kept=0.2) < enough(20, 2)
