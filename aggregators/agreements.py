@@ -19,6 +19,12 @@ from .supports import PRIVATE, Choice
 SPACES = ("full", "frozen-a", "factors")
 """Spaces whose state is a sum of a fixed size in which clients work themselves."""
 
+UNTRIED = {
+    "core": "masked sums of cores are not tried, and so not offered",
+    "share-a": "a masked round keeps nothing at a client, and B has to stay there",
+}
+"""Spaces that are sums of a fixed size and yet do not go with masks, and why."""
+
 
 @dataclass(frozen=True, slots=True)
 class Where:
@@ -127,6 +133,11 @@ def check(config: Config) -> None:
     """
     if not config.privacy.secure_aggregation:
         return
+    if space(config) in UNTRIED:
+        raise ConfigError(
+            f'lora.space = "{space(config)}": {UNTRIED[space(config)]}: under masks '
+            'take "frozen-a", "factors", or train.mode = "full"'
+        )
     if space(config) not in SPACES:
         raise ConfigError(
             f'lora.space = "{space(config)}" keeps no sum of a fixed size that clients '

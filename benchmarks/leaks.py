@@ -62,9 +62,9 @@ def grid(*, quick: bool) -> Iterator[Cell]:
         return
     for seed in range(3):
         yield Cell(MEMBERS, "icd10", 8, seed=seed)
-        yield Cell(CANARIES, "smollm2-domains", 16, seed=seed)
-        yield Cell(MEMBERS, "icd10", 8, 8.0, seed)
+        yield Cell(CANARIES, "smollm2-domains", 8, seed=seed)
         yield Cell(WORDS, "icd10", 8, seed=seed)
+        yield Cell(MEMBERS, "icd10", 8, 8.0, seed)
         yield Cell(MEMBERS, "icd10", 24, seed=seed)
 
 
@@ -85,7 +85,8 @@ def settings(cell: Cell, folder: Path) -> Config:
         given["data"] = {"source": str(tiny.data(folder, 640)), "test_examples": 64}
         given["train"] |= {"learning_rate": 1e-3 if full else 2e-2}
         return tiny.config(folder, **given)
-    given["train"] |= {"learning_rate": 1e-4} if full else {}
+    rate = 1e-4 if full else 3e-3 if cell.attack == CANARIES else 0.0
+    given["train"] |= {"learning_rate": rate} if rate else {}
     keys = [f"{t}.{k}={v}" for t, values in given.items() for k, v in values.items()]
     return load(preset=cell.model, overrides=keys)
 

@@ -6,6 +6,7 @@ each is attacked with the others as its shadows. So every training serves all de
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -33,7 +34,7 @@ from fedelta.protocols.secrets import SIZE, Secret
 from fedelta.protocols.settings import Config
 
 DELTA = 1e-5
-JUDGED = 3
+JUDGED = 2
 """Merges of which the quality is the mean."""
 
 
@@ -49,11 +50,11 @@ class Scale:
         texts: of the test set that merges are judged on.
     """
 
-    models: int = 16
-    records: int = 128
-    others: int = 14
+    models: int = 12
+    records: int = 96
+    others: int = 10
     clients: int = 8
-    texts: int = 400
+    texts: int = 300
 
 
 class Stage:
@@ -118,7 +119,7 @@ class Stage:
 
     def quality(self, defence: Defence) -> float:
         """What some merges of such changes are worth."""
-        some = list(self.views(defence, SUM))[:JUDGED]
+        some = islice(self.views(defence, SUM), JUDGED)
         test = self.task.test.take(
             np.arange(min(self.scale.texts, len(self.task.test)))
         )

@@ -1,19 +1,25 @@
 """A masked round over sockets: a coordinator and three institutions on this machine.
 
-``python benchmarks/veiled.py`` (needs nginx; two minutes). Real processes, TLS,
+``python benchmarks/veiled.py`` (needs nginx; a minute). Real processes, TLS,
 registered node keys and pinned signing keys; one round of FedAvg under masks. It prints
-the round's line of the record, and fails unless all three are in the sum and no secret
-of the round is left on disk.
+the round's line of the record, what `fedelta verify` says of it and what each
+institution finds of its own in the run's lines. It fails unless all three are in the
+sum, the merge is the kept sums', and no secret of the round is left on disk.
 """
 
 import json
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from fedelta.client.joins import peers
+from fedelta.client.joins.folders import JoinFolder
+from fedelta.client.joins.inclusions import inclusions
+from fedelta.server import provenances
+from fedelta.server.verifications import EQUAL, verify
 from tests import tiny
 from tests.server.hosts.federations import CONFIG, Processes, host, join
 
@@ -67,7 +73,20 @@ def main() -> int:
         (line,) = [one for one in told if one["kind"] == "round"]
         print(json.dumps(line))
         left = list(root.glob("*/state/runs/*/masks/*.state*"))
-        return 0 if line["accepted"] == len(NAMES) and not left else 1
+        good = proven(hosted.runs / "tiny", members) and not left
+        return 0 if good and line["accepted"] == len(NAMES) else 1
+
+
+def proven(run: Path, members: Mapping[str, JoinFolder]) -> bool:
+    """Whether the merge is the kept sums', and everybody finds its own in the lines."""
+    found = verify(run)
+    print(*found)
+    good = [one.verdict for one in found] == [EQUAL]
+    for name, one in members.items():
+        own = list(inclusions(one, run / provenances.FILE))
+        print(name, *own)
+        good &= len(own) == 1 and own[0].good
+    return good
 
 
 if __name__ == "__main__":

@@ -17,8 +17,8 @@ from fedelta.benchmarks.uploads import DEFENCES, SUM, UPLOAD, Defence
 from fedelta.client.data import Examples
 
 ROWS = ("word_embeddings.weight", "embed_tokens.weight")
-PART = Scale(models=2, records=128, others=6, clients=8)
-"""Two attacked clients among six others."""
+PART = Scale(models=2, records=96, others=3, clients=4, texts=200)
+"""Two attacked clients, each among three others."""
 
 
 def words(stage: Stage, some: Examples) -> np.ndarray:

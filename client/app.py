@@ -26,6 +26,7 @@ from . import (
     probes,
     sending,
     sessions,
+    signatures,
     statistics,
 )
 from .adapters import adapted
@@ -86,7 +87,11 @@ def train(message: Message, context: Context) -> RecordDict:
     kept.keep(private, sent.further)
     metrics |= sent.metrics | {"examples": float(weight)}
     metrics |= {"seconds": time.monotonic() - begun}
-    return messages.reply_content(sent.data, metrics)
+    return messages.reply_content(
+        sent.data,
+        metrics,
+        signatures.given(context.node_config, home, plan, sent.data),
+    )
 
 
 @app.train("masks")

@@ -197,6 +197,8 @@ def _advert(
         stop(Abort.WRONG_TERMS, "not those that follow from the run's configuration")
     signer = signatures.signer(place.key)
     masker, advert = Masker.begin(terms, place.name, signer, os.urandom)
+    said = {"run": terms.run, "round": terms.round, "signature": advert.signature}
+    signatures.noted(place.home, said | {"terms": terms.digest})
     place.veils.begin(masker)
     return {"step": "advert", "advert": advert.to_json()}, []
 

@@ -7,17 +7,23 @@ pinned for the run: a server that lies from the first round on is not found out 
 """
 
 import json
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..protocols import chains, digests
 from ..protocols.adverts import Advert
 from ..protocols.disks import write
 from ..protocols.errors import CheckpointError, ConfigError
+from ..protocols.plans import RoundPlan
 from .joins.keys import write_secret
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+SENT = "signed.jsonl"
+"""In a client's folder of a run: what it signed, a line each."""
 
 
 def signer(path: Path) -> "Ed25519PrivateKey":
@@ -46,6 +52,38 @@ def signer(path: Path) -> "Ed25519PrivateKey":
     return key
 
 
+def given(
+    node: Mapping[str, object], folder: Path, plan: RoundPlan, data: bytes
+) -> tuple[str, str] | None:
+    """Sign a reply, and note in a client's folder of the run that this was sent.
+
+    Args:
+        node: the node's configuration; "signing" names the key's file.
+        folder: where ``signed.jsonl`` gets a line.
+        plan: the round's.
+        data: the payload.
+
+    Returns:
+        The public key and the signature, hex; None for a node without a key.
+    """
+    if not node.get("signing"):
+        return None
+    key, digest = signer(Path(str(node["signing"]))), digests.of_bytes(data)
+    signature = key.sign(chains.contribution(plan.run, plan.client, digest)).hex()
+    said = {"run": plan.run, "round": plan.round, "signature": signature}
+    noted(folder, said | {"digest": digest})
+    return key.public_key().public_bytes_raw().hex(), signature
+
+
+def noted(folder: Path, said: Mapping[str, object]) -> None:
+    """Add a line to what an institution keeps of what it signed."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / SENT).open("ab") as file:
+        file.write(chains.canonical(said) + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
 def public_of(path: Path) -> str:
     """The public half of a signing key, hex."""
     return signer(path).public_key().public_bytes_raw().hex()
@@ -69,8 +107,13 @@ def pinned(path: Path) -> dict[str, str]:
 
 def first_seen(path: Path, adverts: Iterable[Advert]) -> dict[str, str]:
     """The pins of a run without a roster: who is new is pinned as it comes."""
+    return seen(path, {one.name: one.signer for one in adverts})
+
+
+def seen(path: Path, keys: Mapping[str, str]) -> dict[str, str]:
+    """Pin the keys (hex) of who is new; gives all pins."""
     known = pinned(path) if path.exists() else {}
-    both = {one.name: one.signer for one in adverts} | known
+    both = {**keys, **known}
     if both != known:
         write(path, json.dumps(both, sort_keys=True).encode())
     return both

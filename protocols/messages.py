@@ -39,6 +39,7 @@ UPDATES = "fedelta.updates"
 PAYLOAD = "fedelta.payload"
 METRICS = "fedelta.metrics"
 TEXTS = "fedelta.texts"
+SIGNED = "fedelta.signed"
 PARCEL, BLOBS = "fedelta.parcel", "fedelta.blobs"
 STYPE = "fedelta.payload.v1"
 
@@ -46,6 +47,9 @@ MOST = 128
 """Numbers, and texts, that a reply may have."""
 LONGEST_NAME, LONGEST_TEXT = 128, 4096
 _LARGEST = 1 << 62
+
+Signed: TypeAlias = tuple[str, str]
+"""An institution's public key and its signature, hex."""
 
 _Record = TypeVar("_Record", ArrayRecord, MetricRecord, ConfigRecord)
 
@@ -108,19 +112,42 @@ def read_parcel(content: RecordDict) -> tuple[str, list[bytes]] | Refusal:
         return error.refusal
 
 
-def reply_content(payload: bytes, metrics: Mapping[str, float]) -> RecordDict:
+def reply_content(
+    payload: bytes, metrics: Mapping[str, float], signed: Signed | None = None
+) -> RecordDict:
     """What a client replies with after training.
 
     Args:
         payload: what `codec.encode` gave.
         metrics: finite numbers by name.
+        signed: the institution's key and what it signed (`chains.contribution`).
     """
-    return RecordDict(
+    content = RecordDict(
         {
             PAYLOAD: ArrayRecord({"payload": _blob(payload)}),
             METRICS: MetricRecord(dict(metrics)),
         }
     )
+    if signed is not None:
+        told = {"signer": signed[0], "signature": signed[1]}
+        content[SIGNED] = ConfigRecord(dict(told))
+    return content
+
+
+def read_signed(content: RecordDict) -> Signed | Refusal | None:
+    """Who signed a reply, and the signature; None where nobody did."""
+    if SIGNED not in content:
+        return None
+    try:
+        texts = _record(content, SIGNED, ConfigRecord)
+        if texts.keys() != {"signer", "signature"}:
+            refuse(Reason.BAD_OBJECT, "a signature and its signer belong together")
+        told = [texts["signer"], texts["signature"]]
+        if any(not isinstance(one, str) or len(one) > LONGEST_NAME for one in told):
+            refuse(Reason.BAD_OBJECT, "a signature that is no short text")
+    except RefusedError as error:
+        return error.refusal
+    return str(told[0]), str(told[1])
 
 
 def read_reply(
@@ -133,7 +160,7 @@ def read_reply(
         max_bytes: the largest payload; 0: any.
     """
     try:
-        _known(content, {PAYLOAD, METRICS})
+        _known(content, {PAYLOAD, METRICS, SIGNED})
         if PAYLOAD not in content:
             refuse(Reason.MISSING_PAYLOAD, "no payload")
         arrays = _record(content, PAYLOAD, ArrayRecord)

@@ -13,6 +13,7 @@ from flwr.serverapp import Grid
 
 from ..protocols import digests
 from ..protocols.refusals import Reason, Refusal
+from . import signings
 from .admission import Admitted, Rules, admit
 from .engine import Receipt, receipt
 from .journal import Journal, Sealed
@@ -165,7 +166,12 @@ class Arrivals:
         if isinstance(found, Refusal):
             self._refuse(name, found, cost)
             return
-        note = _note(found, cost) | self._staleness(name)
+        run, folder = self.rules[name].context.run, self._journal.folder
+        signed = signings.signed(reply.content, run, name, found.data, folder)
+        if isinstance(signed, Refusal):
+            self._refuse(name, signed, cost)
+            return
+        note = _note(found, cost) | signed | self._staleness(name)
         self._keep(name, self._journal.seal(self.number, name, found.data, note))
 
     def _staleness(self, name: str) -> dict[str, int]:

@@ -1,6 +1,5 @@
 """Rounds in which the server sees sums alone, as a strategy that Flower drives."""
 
-import json
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +14,6 @@ from ..aggregators.base import Key
 from ..aggregators.products import tensor
 from ..aggregators.reductions import Flat, finished
 from ..aggregators.spaces import Merged, of_tensors
-from ..protocols import digests
 from ..protocols.aborts import AbortError
 from ..protocols.errors import QuorumError
 from ..protocols.vectors import Layout, TaskVector
@@ -143,18 +141,16 @@ def update(session: Session, outcome: Outcome) -> Merged:
 
 def _note(outcome: Outcome, name: str, cost: Receipt) -> dict[str, Any]:
     """What may be said of a contribution that nobody saw."""
-    terms = outcome.terms
-    body = json.dumps([terms.digest, outcome.survivors, name])
-    return {
+    return outcome.signed(name) | {
         "bytes": cost.up,
         "down": cost.down,
         "payload": 0,
         "wire": "masked",
         "formats": {},
         "norm": None,
-        "weight": terms.share(name),
+        "weight": outcome.terms.share(name),
         "seconds": round(cost.seconds, 3),
-        "digest": digests.of_bytes(body.encode()),
+        "digest": outcome.digest(name),
         "loss": None,
         "metrics": {},
     }

@@ -113,7 +113,8 @@ class Masking:
             numbers, survivors = self._second(state, opened, survivors)
             places = places[opened.any(axis=0)]
         planes = state.read(numbers, self._terms.held(survivors))
-        made = Outcome(self._terms, survivors, planes, places, report)
+        adverts = tuple(self._server.adverts[one] for one in survivors)
+        made = Outcome(self._terms, survivors, planes, places, report, adverts)
         keep(self._session, made)
         return made
 

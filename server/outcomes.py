@@ -1,5 +1,6 @@
 """What a masked round opened, on disk before anything is made of it."""
 
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -7,6 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ..aggregators.base import Planes
+from ..protocols import digests
+from ..protocols.adverts import Advert
 from ..protocols.terms import Terms
 from . import files
 from .sessions import Session
@@ -24,6 +27,7 @@ class Outcome:
         planes: [p, k] the reducer's sums.
         places: [k] where they belong.
         report: numbers for the record.
+        adverts: of the survivors, as they signed them.
     """
 
     terms: Terms
@@ -31,6 +35,19 @@ class Outcome:
     planes: Planes
     places: npt.NDArray[np.int64]
     report: dict[str, float] = field(default_factory=dict)
+    adverts: tuple[Advert, ...] = ()
+
+    def digest(self, name: str) -> str:
+        """What names a contribution that nobody saw: terms, survivors, and whose."""
+        said = json.dumps([self.terms.digest, self.survivors, name])
+        return digests.of_bytes(said.encode())
+
+    def signed(self, name: str) -> dict[str, str]:
+        """Who signed a survivor's advert, and the signature."""
+        for one in self.adverts:
+            if one.name == name:
+                return {"signer": one.signer, "signature": one.signature}
+        return {}
 
 
 def _path(session: Session, number: int) -> Path:
@@ -46,6 +63,7 @@ def keep(session: Session, made: Outcome) -> None:
         "terms": made.terms.to_json(),
         "survivors": made.survivors,
         "report": made.report,
+        "adverts": [one.to_json() for one in made.adverts],
     }
     files.write_json(path.with_suffix(".json"), said)
 
@@ -60,4 +78,6 @@ def kept(session: Session, number: int) -> Outcome | None:
     terms, names = Terms.from_json(said["terms"]), tuple(said["survivors"])
     if terms.run != session.run:
         return None
-    return Outcome(terms, names, arrays["planes"], arrays["places"], said["report"])
+    adverts = tuple(Advert.from_json(one) for one in said.get("adverts", ()))
+    planes, places = arrays["planes"], arrays["places"]
+    return Outcome(terms, names, planes, places, said["report"], adverts)

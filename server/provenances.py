@@ -9,38 +9,20 @@ digest of a line, from elsewhere. docs/provenance.md says what follows from what
 
 import json
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import (
-    Ed25519PrivateKey,
-    Ed25519PublicKey,
-)
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from ..protocols import digests
+from ..protocols import chains
+from ..protocols.chains import Proof
 from ..protocols.errors import CheckpointError
 from . import files
 
+__all__ = ["Proof", "contributions", "extend", "ledger", "read"]
+
 FILE, KEY, PUBLIC = "provenance.jsonl", "provenance.key", "provenance.pub"
-_PURPOSE = b"fedelta.provenance.v1\n"
-
-
-@dataclass(frozen=True, slots=True)
-class Proof:
-    """A round's line, read back and checked.
-
-    Attributes:
-        round: which.
-        digest: of the line without its signature: what the next one names.
-        said: what it says.
-    """
-
-    round: int
-    digest: str
-    said: Mapping[str, Any]
 
 
 def extend(folder: Path, said: Mapping[str, Any], kept: Mapping[str, Any]) -> Any:
@@ -56,18 +38,13 @@ def extend(folder: Path, said: Mapping[str, Any], kept: Mapping[str, Any]) -> An
     """
     key = _key(folder)
     body = {**said, "before": kept.get("digest", "")}
-    text = _canonical(body)
-    line = {
-        **body,
-        "digest": digests.of_bytes(text),
-        "signature": key.sign(_PURPOSE + text).hex(),
-    }
+    line = chains.line(body, key)
     path = folder / FILE
     path.touch()
     with path.open("r+b") as file:
         file.truncate(int(kept.get("length", 0)))
         file.seek(0, os.SEEK_END)
-        file.write(_canonical(line) + b"\n")
+        file.write(chains.canonical(line) + b"\n")
         file.flush()
         os.fsync(file.fileno())
     return {"digest": line["digest"], "length": path.stat().st_size}
@@ -94,6 +71,8 @@ def contributions(record: Path, start: int, shares: Mapping[str, int]) -> list[A
             else 0,
             "verdict": one["verdict"],
             "reason": one.get("reason") or "",
+            "signer": one.get("signer") or "",
+            "signature": one.get("signature") or "",
         }
         for name, one in sorted(told.items())
     ]
@@ -114,21 +93,8 @@ def read(folder: Path, public: str = "") -> list[Proof]:
         raise CheckpointError(f"{path}: this run has no provenance")
     if not (public or own.exists()):
         raise CheckpointError(f"{own}: the public key is missing; give it by --key")
-    try:
-        raw = bytes.fromhex(public or own.read_text("ascii").strip())
-        key = Ed25519PublicKey.from_public_bytes(raw)
-    except ValueError as error:
-        raise CheckpointError(f"{public or own}: is no Ed25519 public key") from error
-    found: list[Proof] = []
-    for place, text in enumerate(path.read_bytes().splitlines(), 1):
-        try:
-            found.append(_proof(text, key, found))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise CheckpointError(f"{path}, line {place}: is broken") from error
-        except InvalidSignature as error:
-            said = "is not signed by this run's key"
-            raise CheckpointError(f"{path}, line {place}: {said}") from error
-    return found
+    key = public or own.read_text("ascii").strip()
+    return chains.proofs(path.read_bytes(), key, str(path))
 
 
 def ledger(folder: Path) -> str:
@@ -136,21 +102,6 @@ def ledger(folder: Path) -> str:
     path = folder / "privacy" / "ledger.jsonl"
     lines = path.read_bytes().splitlines() if path.exists() else []
     return str(json.loads(lines[-1])["digest"]) if lines else ""
-
-
-def _proof(text: bytes, key: Ed25519PublicKey, before: Sequence[Proof]) -> Proof:
-    line = json.loads(text)
-    signature = bytes.fromhex(line.pop("signature"))
-    digest = line.pop("digest")
-    body = _canonical(line)
-    key.verify(signature, _PURPOSE + body)
-    last = before[-1] if before else None
-    follows = line["before"] == (last.digest if last else "")
-    if digests.of_bytes(body) != digest or not follows:
-        raise ValueError("it does not follow the line before it")
-    if last is not None and line["round"] != last.round + 1:
-        raise ValueError("a round is missing")
-    return Proof(int(line["round"]), digest, line)
 
 
 def _key(folder: Path) -> Ed25519PrivateKey:
@@ -166,7 +117,3 @@ def _key(folder: Path) -> Ed25519PrivateKey:
         raw = key.public_key().public_bytes_raw()
         files.write(own, f"{raw.hex()}\n".encode())
     return key
-
-
-def _canonical(value: Mapping[str, Any]) -> bytes:
-    return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()

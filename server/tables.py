@@ -8,8 +8,23 @@ from typing import Any
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from ..protocols.terms import LEAST
+
 LONGEST = 72
 """Characters of a text in a table."""
+
+
+def leaked(said: Mapping[str, Any]) -> Iterator[str]:
+    """What each choice of a masked round would open, one line each.
+
+    Example:
+        >>> next(leaked({"release": 3, "leaks": {"shared, one pass": 0.25}}))
+        '25.0% of elements opened from fewer than 3, by chance: shared, one pass'
+    """
+    few = max(said["release"], LEAST)
+    for choice, share in said["leaks"].items():
+        text = f"of elements opened from fewer than {few}, by chance: {choice}"
+        yield f"{share:.1%} {text}"
 
 
 def size(count: float) -> str:

@@ -7,14 +7,16 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from ..protocols import digests
+from ..protocols import adverts, chains, digests
 from ..protocols.errors import BudgetError, CheckpointError, ConfigError, FedeltaError
-from . import environments, provenances
+from . import environments, outcomes, provenances
 from .arrivals import Arrivals
+from .journal import Sealed
+from .outcomes import Outcome
 from .provenances import Proof
 from .recordings import Recording, bring, updates
 from .records import Record
-from .releases import release, rules_for
+from .releases import of_merged, release, rules_for
 from .sessions import Session
 from .versions import Update
 
@@ -117,19 +119,18 @@ def _rounds(
     session, own = player(tape, record)
     _same_run(session, tape, proofs)
     told = {proof.round: proof for proof in proofs}
+    compute = _opened if session.config.privacy.secure_aggregation else _merge
     whole = True
     for number in range(1, len(own) + 1):
         proof = told.get(number)
         if proof is None:
             yield Finding(number, OTHER, "no line speaks of this round")
-        elif found := _papers(tape, proof, own[number - 1]):
+        elif found := _papers(session, tape, proof, own[number - 1]):
             yield Finding(number, OTHER, found)
-        elif session.config.privacy.secure_aggregation:
-            yield Finding(number, ABSENT, "under masks only the sum was ever here")
         elif not whole:
             yield Finding(number, ABSENT, "an earlier round was not computed")
         else:
-            finding = _merge(session, tape, number, own[number - 1])
+            finding = compute(session, tape, proof, own[number - 1])
             whole = finding.verdict != ABSENT
             yield finding
         states = session.states
@@ -148,7 +149,7 @@ def _same_run(session: Session, tape: Recording, proofs: Sequence[Proof]) -> Non
         raise CheckpointError(f"{tape.folder}: the lines are another run's")
 
 
-def _papers(tape: Recording, proof: Proof, update: Update) -> str:
+def _papers(session: Session, tape: Recording, proof: Proof, update: Update) -> str:
     """What of a round's files is not what its line says; empty: nothing."""
     manifest = tape.manifests[proof.round]
     accepted = {
@@ -162,10 +163,68 @@ def _papers(tape: Recording, proof: Proof, update: Update) -> str:
         return "the manifest names another model than the signed line"
     if digests.of_bytes(update.data) != proof.said["update"]:
         return "the update is not the one that was signed"
+    return _unsigned(session, proof)
+
+
+def _unsigned(session: Session, proof: Proof) -> str:
+    """Whose signature does not hold; empty: nobody's. Under masks it is an advert's."""
+    if session.config.privacy.secure_aggregation:
+        return ""
+    for one in proof.said["contributions"]:
+        signer, signature = one.get("signer", ""), one.get("signature", "")
+        text = chains.contribution(session.run, one["client"], one["digest"])
+        if signer and not chains.holds(signer, signature, text):
+            return f"{one['client']} did not sign the reply that the line names"
     return ""
 
 
-def _merge(session: Session, tape: Recording, number: int, own: Update) -> Finding:
+def _opened(session: Session, tape: Recording, proof: Proof, own: Update) -> Finding:
+    """Read a masked round's merge off the sums that were kept."""
+    from .maskedrounds import update
+
+    number = proof.round
+    outcome = outcomes.kept(session, number)
+    if outcome is None:
+        return Finding(number, ABSENT, "the sums that were opened are not kept")
+    try:
+        if found := _other(session, proof, outcome):
+            return Finding(number, OTHER, found)
+        asked = [session.roster[name] for name in outcome.survivors]
+        arrivals = Arrivals(number, asked, {}, tape.journal, session.record)
+        for name in outcome.survivors:
+            arrivals.take(Sealed(name, Path(), {"bytes": 0, "down": 0}))
+        made = of_merged(session, update(session, outcome), arrivals)
+    except FedeltaError as error:
+        return Finding(number, OTHER, f"the kept sums are not this round's: {error}")
+    session.states = made.states
+    if made.update.digest != own.digest:
+        return Finding(number, OTHER, _where(made.update, own))
+    return Finding(number, EQUAL, "read off the opened sums")
+
+
+def _other(session: Session, proof: Proof, outcome: Outcome) -> str:
+    """What of kept sums is not what a line says of them; empty: nothing.
+
+    Raises:
+        AbortError: an advert that its client did not sign for these terms.
+    """
+    said = {one["client"]: one for one in proof.said["contributions"] if one["share"]}
+    if said.keys() != set(outcome.survivors):
+        return "the kept sums are of other clients"
+    if outcome.terms.base != session.model.base:
+        return "the terms name another model to start from"
+    pins = {name: one.get("signer", "") for name, one in said.items()}
+    for advert in outcome.adverts:
+        adverts.verify(advert, outcome.terms, pins)
+    for name, one in said.items():
+        wanted = {"digest": outcome.digest(name)} | outcome.signed(name)
+        if not wanted.items() <= one.items():
+            return f"the line names other terms than those that {name} signed"
+    return ""
+
+
+def _merge(session: Session, tape: Recording, proof: Proof, own: Update) -> Finding:
+    number = proof.round
     try:
         arrivals = sealed(session, tape, number)
         if arrivals.behind():

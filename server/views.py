@@ -12,7 +12,7 @@ from rich.text import Text
 
 from ..client import logs
 from .chronicles import Chronicle
-from .tables import duration, is_share, size, told
+from .tables import duration, is_share, leaked, size, told
 from .tallies import Line, Tally, told_round
 
 SHOWN = 12
@@ -41,6 +41,9 @@ class Lines(AbstractContextManager["Lines"]):
             value = told(metric, line["metrics"].get(metric))
             whose = " on the clients' data" if line.get("where") == "clients" else ""
             self._say(f"round {line['round']}: {metric} {value}{whose}")
+        elif line["kind"] == "masks" and not self.tally.rows:
+            for text in leaked(line):
+                self._say(text)
         elif len(self.tally.rows) > before:
             self._say(told_round(self.tally, self.tally.rows[-1]))
 
@@ -72,6 +75,9 @@ class Screen(AbstractContextManager["Screen"]):
     def __call__(self, line: Line) -> None:
         """Take a line in and draw."""
         self.tally.add(line)
+        if line["kind"] == "masks" and not self.tally.rows:
+            for text in leaked(line):
+                self.live.console.print(text, highlight=False, markup=False)
         self.live.update(self._picture())
 
     def _picture(self) -> Group:

@@ -74,6 +74,11 @@ def _allowed(tape: Recording, client: str, first: int) -> None:
         raise ConfigError(
             f"{tape.folder}: from round {first} on nothing of {client!r} was merged"
         )
+    if tape.config.privacy.secure_aggregation:
+        raise ConfigError(
+            f"{tape.folder}: was merged under masks; only sums are here, and nothing "
+            f"of {client!r} can be told apart in them: run again without it"
+        )
     if tape.config.privacy.mode == "client":
         raise ConfigError(
             f"{tape.folder}: was merged under noise; a second merge without {client} "

@@ -71,9 +71,10 @@ def _ours(folder: JoinFolder, context: Context) -> Context:
     name = folder.invitation.name
     mine = policies.own(folder.policy, asked, name)
     node = {"client": name, "state": str(folder.state / "runs")}
+    node["signing"] = str(folder.signing)
     if asked.privacy.secure_aggregation:
         peers.check(folder, asked)
-        node |= {"signing": str(folder.signing), "roster": str(peers.written(folder))}
+        node["roster"] = str(peers.written(folder))
     return replace(
         context,
         run_config={"config": json.dumps(asdict(mine), sort_keys=True)},

@@ -94,6 +94,30 @@ def peers(
 
 
 @app.command()
+def included(
+    root: Root,
+    lines: Annotated[
+        Path, typer.Argument(metavar="LINES", help="A run's provenance.jsonl.")
+    ],
+    *,
+    key: Annotated[
+        str,
+        typer.Option(metavar="HEX", help="The coordinator's key; else the one beside."),
+    ] = "",
+) -> None:
+    """Look whether your contributions are in a run's lines, as you signed them."""
+    from .inclusions import inclusions
+
+    found = list(inclusions(_folder(root), lines, key))
+    for one in found:
+        typer.echo(f"{'✓' if one.good else '✗'} {one.what}: {one.said}")
+    if not found:
+        typer.echo("no line speaks of you, and nothing of this run was signed here")
+    if not found or not all(one.good for one in found):
+        raise typer.Exit(1)
+
+
+@app.command()
 def status(
     root: Root,
     *,

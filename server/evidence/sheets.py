@@ -6,8 +6,7 @@ from typing import Any
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from ...protocols.terms import LEAST
-from ..tables import duration, size, told
+from ..tables import duration, leaked, size, told
 from .limits import Limit, Way
 from .plans import BYTES, DOWN, GOALS, MEMORY, SECONDS, SERVER, UP
 
@@ -42,10 +41,9 @@ def _masked(table: Table, said: Mapping[str, Any]) -> None:
         "masked sum", f"{said['threshold']} of {said['clients']}", said["opens"]
     )
     table.add_row("", size(said["bytes"]), "masked words of a client a round, at most")
-    few = max(said["release"], LEAST)
-    for choice, share in said["leaks"].items():
-        text = f"of elements opened from fewer than {few}, by chance: {choice}"
-        table.add_row("", f"{share:.1%}", text)
+    for text in leaked(said):
+        share, _, rest = text.partition(" ")
+        table.add_row("", share, rest)
 
 
 def _spent(private: Mapping[str, Any]) -> str:

@@ -32,3 +32,12 @@ def test_a_bad_day_ends_with_the_expected_model() -> None:
     said = told("benchmarks/federation.py", "--tiny")
     assert "is what its seals give" in said
     assert "server process is killed in round 3" in said
+
+
+@pytest.mark.slow
+@pytest.mark.needs_nginx
+def test_a_masked_round_goes_over_sockets() -> None:
+    """Three institutions with pinned keys, over TLS: one sum, and nothing but it."""
+    said = told("benchmarks/veiled.py")
+    assert "read off the opened sums" in said
+    assert said.count("in, as it was signed here") == 3

@@ -17,12 +17,14 @@ from fedelta.protocols.aborts import AbortError
 from fedelta.protocols.errors import ConfigError, QuorumError
 from fedelta.protocols.messages import read_parcel
 from fedelta.protocols.settings import Config
-from fedelta.server import coordination, files, maskedrounds, rounds
+from fedelta.server import coordination, files, maskedrounds, provenances, rounds
 from fedelta.server.checks import check
 from fedelta.server.coordination import coordinate
 from fedelta.server.engine import InProcessGrid
 from fedelta.server.journal import Journal
 from fedelta.server.runs import config_json
+from fedelta.server.verifications import EQUAL, verify
+from fedelta.server.withdrawals import withdraw
 from tests import tiny
 from tests.federations import federate, lines
 
@@ -188,8 +190,35 @@ def test_an_open_plan_is_refused_where_masks_are_agreed(tmp_path: Path) -> None:
     assert told == {"ContributionError: this run's changes are sent under masks alone"}
 
 
+def test_merges_are_computed_again_from_the_kept_sums(tmp_path: Path) -> None:
+    tables: dict[str, Any] = {"merge": {"recipe": "ties(density=0.5)"}}
+    config = made(tmp_path, "run", run={"rounds": 2}, **tables)
+    run(config, {"client-02": "values"})
+    folder = Path(config.run.out)
+    assert [one.verdict for one in verify(folder)] == [EQUAL, EQUAL]
+    for one in provenances.read(folder)[1].said["contributions"]:
+        assert bool(one["signature"]) == (one["verdict"] == "accepted")
+    sums = folder / "masks" / "round-0002.safetensors"
+    arrays = files.read_arrays(sums)
+    moved = arrays["planes"].copy()
+    moved[0] += moved[0] // 2
+    files.write_arrays(sums, {**arrays, "planes": moved})
+    assert [one.verdict for one in verify(folder)] == [EQUAL, "not equal"]
+    said = files.read_json(sums.with_suffix(".json"))
+    text = json.dumps(said).replace('\\"sealing\\":\\"', '\\"sealing\\":\\"00', 1)
+    files.write_json(sums.with_suffix(".json"), json.loads(text))
+    assert verify(folder)[1].verdict == "not equal"
+    sums.with_suffix(".json").unlink()
+    (_, gone) = verify(folder)
+    assert gone.verdict == "not computed"
+    with pytest.raises(ConfigError, match="merged under masks"):
+        withdraw(folder, "client-00")
+
+
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "space": ({"lora": {"space": "product"}}, r'lora.space = "product" keeps no sum'),
+    "core": ({"lora": {"space": "core"}}, "masked sums of cores are not tried"),
+    "share-a": ({"lora": {"space": "share-a"}}, "keeps nothing at a client"),
     "recipe": ({"merge": {"recipe": "median()"}}, r"median\(\) needs what each client"),
     "fisher": (
         {"merge": {"recipe": "fisher()"}, "wire": {"up": "fp32"}},

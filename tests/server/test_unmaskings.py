@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -269,3 +270,10 @@ def test_no_key_serves_twice() -> None:
         seen.add(Way(salt, "a", other).key(one.sealing, theirs))
         seen.add(Way(salt, other, "a").key(one.sealing, theirs))
     assert len(seen) == 2 * (5 + 1) + 2 * 5
+
+
+def test_every_way_out_is_tested_by_its_name() -> None:
+    """Here, or where whole federations meet it: `SPENT` takes a client's folder."""
+    here = Path(__file__).read_text("utf-8")
+    there = (Path(__file__).parents[1] / "end_to_end/test_masks.py").read_text("utf-8")
+    assert all(f"Abort.{one}" in here or f'"{one}"' in there for one in Abort)

@@ -27,8 +27,8 @@ NAMES = ("east", "north", "south", "west")
 FLOOR = "secure_aggregation = true"
 
 
-def joined(root: Path) -> dict[str, JoinFolder]:
-    """Institutions that want masks, each with data of its own."""
+def joined(root: Path, floor: str = FLOOR) -> dict[str, JoinFolder]:
+    """Institutions with data of their own, and what they ask of a run."""
     hosted = host(root / "host")
     found = {}
     for at, name in enumerate(NAMES):
@@ -38,7 +38,7 @@ def joined(root: Path) -> dict[str, JoinFolder]:
         policy = folder.root / "join.toml"
         text = policy.read_text()
         assert "secure_aggregation = false" in text
-        policy.write_text(text.replace("secure_aggregation = false", FLOOR))
+        policy.write_text(text.replace("secure_aggregation = false", floor))
         found[name] = JoinFolder.open(folder.root)
     return found
 

@@ -1,0 +1,78 @@
+"""What uploads tell, in a reduced form: attacks work, and stop where they should."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fedelta.benchmarks import leaks
+from fedelta.benchmarks.leaks import CANARIES, MEMBERS, WORDS, Cell, grid, run, table
+from fedelta.benchmarks.likelihoods import halves, judged, ratios
+from fedelta.protocols import seeds
+
+pytestmark = pytest.mark.slow
+
+
+def drawn(name: str, *shape: int) -> Any:
+    flat = seeds.normal(seeds.key("leaks", name), 0, int(np.prod(shape)))
+    return flat.reshape(shape)
+
+
+def test_ratios_find_what_is_there_and_nothing_else() -> None:
+    """Each model is judged by the others: noise alone gives no membership."""
+    models, records = 16, 200
+    uniform = seeds.uniform(1, 0, models * records)
+    inside = halves(records, models, uniform)
+    assert (inside.sum(0) == models // 2).all()
+    noise, own = drawn("noise", models, records), drawn("own", records)
+    nothing = judged(ratios(noise + 9 * own, inside), inside)
+    assert nothing["auc"] == pytest.approx(0.5, abs=0.04)
+    assert nothing["tpr"] < 0.03
+    known = judged(ratios(noise + 9 * own + 2 * inside, inside), inside)
+    assert known["auc"] == pytest.approx(0.92, abs=0.03)  # two deviations apart
+    assert known["tpr"] > 0.2
+
+
+def found(attack: str) -> dict[tuple[str, str], dict[str, Any]]:
+    cell = next(one for one in grid(quick=True) if one.attack == attack)
+    return {(row["view"], row["defence"]): row for row in run(cell)}
+
+
+def test_an_upload_tells_who_was_in_it_and_a_noisy_sum_does_not() -> None:
+    told = found(MEMBERS)
+    assert told["upload", "none"]["odds_auc"] > 0.57
+    assert told["sum", "none"]["odds_auc"] < told["upload", "none"]["odds_auc"]
+    noisy = told["sum", "clip, noise 1"]
+    assert noisy["odds_auc"] == pytest.approx(0.5, abs=0.1)
+    assert noisy["quality"] < told["sum", "none"]["quality"]  # nothing is for nothing
+
+
+def test_embedding_rows_are_the_words_until_noise_covers_them() -> None:
+    told = found(WORDS)
+    assert told["upload", "none"]["recovered"] == 1.0
+    assert told["upload", "clip"]["recovered"] == 1.0
+    assert told["sum", "none"]["recovered"] <= 1.0
+    assert told["upload", "clip, noise 1"]["recovered"] < 0.7
+
+
+def test_a_planted_secret_comes_out_of_an_upload() -> None:
+    told = found(CANARIES)
+    assert told["upload", "none"]["exposure_8"] == 6.0
+    assert told["sum", "clip, noise 1"]["exposure_8"] < 6.0
+
+
+def test_the_grid_is_told_and_drawn(tmp_path: Path) -> None:
+    cells = [*grid(quick=True), *grid(quick=False)]
+    assert len(set(cells)) == len(cells)
+    rows = [
+        {"attack": one.attack, "model": one.model, "steps": one.steps, "seed": one.seed}
+        | {"epsilon": one.epsilon, "view": view, "defence": "none", "quality": 0.5}
+        | {"slope_auc": 0.7, "recovered": 0.5, "exposure_8": 3.0}
+        for one in cells
+        for view in ("upload", "sum")
+    ]
+    assert all("quality 0.500" in line for line in table(rows))
+    leaks.plot(rows, tmp_path / "leaks.png")
+    assert (tmp_path / "leaks.png").stat().st_size > 1000
+    assert Cell(MEMBERS, "tiny", 24) in cells
