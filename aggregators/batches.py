@@ -81,10 +81,12 @@ class Rule(NamedTuple):
         pairs: whether there are two a coordinate, one behind the other, by sign, and
             with the weights in their upper bits.
         elect: of these 0, by mass, or 2, by count.
+        real: whether float64 holds sums, so that words of 64 bits may be that.
     """
 
     pairs: bool
     elect: int
+    real: bool
 
 
 class Room(NamedTuple):

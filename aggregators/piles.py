@@ -12,6 +12,7 @@ from ..protocols.payloads import Payload
 from ..protocols.positions import BITS, GAPS
 from ..protocols.vectors import SPAN, Floats, Span
 from . import batches, draws
+from .runs import EXACT
 from .sources import Work
 from .units import Units, units
 
@@ -62,7 +63,9 @@ class Piles:
         if not self.any:
             return
         self._rule = batches.Rule(
-            work.reducer.loop != "sum", 2 if work.reducer.loop == "count" else 0
+            work.reducer.loop != "sum",
+            2 if work.reducer.loop == "count" else 0,
+            work.numbers.total <= EXACT,
         )
         self._chunks, self._spans = work.layout.chunks, work.layout.spans
         self._room = batches.Room(

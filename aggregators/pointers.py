@@ -1,4 +1,4 @@
-"""Arrays from addresses, asking the cache for what will be read, and lowest bits.
+"""Arrays from addresses, asking the cache for what will be read, bits, wide vectors.
 
 For compiled loops alone; whoever calls them holds on to what an address is of.
 """
@@ -100,3 +100,18 @@ def ones(context: Any, word: Any) -> Any:  # noqa: ARG001
         return builder.ctpop(given[0])
 
     return types.uint64(types.uint64), emit
+
+
+@_intrinsic  # type: ignore[untyped-decorator]
+def wide(_context: Any) -> Any:
+    """Have the function around this use the longest vectors that the machine has.
+
+    Left alone, loops of 64-bit words are made for vectors half as long.
+    """
+
+    def emit(context: Any, builder: Any, _signature: Any, _given: Any) -> Any:
+        said = '"prefer-vector-width"="512"'
+        set.add(builder.function.attributes, said)  # llvmlite knows fewer
+        return context.get_dummy_value()
+
+    return types.void(), emit

@@ -13,18 +13,28 @@ from .headers import Header
 from .kernels import compiled
 from .vectors import Layout, Positions, Span
 
-_GAMMA = np.uint64(0x9E3779B97F4A7C15)
 _FIRST = np.uint64(0xBF58476D1CE4E5B9)
 _SECOND = np.uint64(0x94D049BB133111EB)
 
 
 @compiled
-def word(key: np.uint64, i: int) -> np.uint64:
-    """Word i under a key, as `seeds.words` has it."""
-    z = key + np.uint64(i + 1) * _GAMMA
+def begun(key: np.uint64, i: int) -> np.uint64:
+    """What word i under a key is mixed from; the next one's is `seeds.GAMMA` more."""
+    return key + np.uint64(i + 1) * seeds.GAMMA
+
+
+@compiled
+def mixed(z: np.uint64) -> np.uint64:
+    """The word that is mixed from a number."""
     z = (z ^ (z >> np.uint64(30))) * _FIRST
     z = (z ^ (z >> np.uint64(27))) * _SECOND
     return z ^ (z >> np.uint64(31))
+
+
+@compiled
+def word(key: np.uint64, i: int) -> np.uint64:
+    """Word i under a key, as `seeds.words` has it."""
+    return mixed(begun(key, i))
 
 
 @compiled

@@ -19,7 +19,7 @@ from .normals import inverse
 
 Words = npt.NDArray[np.uint64]
 
-_GAMMA = np.uint64(0x9E3779B97F4A7C15)
+GAMMA = np.uint64(0x9E3779B97F4A7C15)
 _FIRST = np.uint64(0xBF58476D1CE4E5B9)
 _SECOND = np.uint64(0x94D049BB133111EB)
 
@@ -61,7 +61,7 @@ def words(key: int, start: int, count: int) -> Words:
         True
     """
     z = np.arange(start + 1, start + 1 + count, dtype=np.uint64)
-    z *= _GAMMA
+    z *= GAMMA
     z += np.uint64(key)
     z ^= z >> np.uint64(30)
     z *= _FIRST
