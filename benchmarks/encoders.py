@@ -6,13 +6,17 @@ from pathlib import Path
 LABELS = ("amber", "birch", "cobalt", "dune")
 
 
-def encoder(folder: Path, hidden: int, layers: int) -> Path:
+def encoder(
+    folder: Path, hidden: int, layers: int, *, heads: int = 4, wide: int = 4
+) -> Path:
     """Save a BERT whose weights are drawn here; the same bytes every time.
 
     Args:
         folder: it goes to ``model`` in it.
         hidden: its width: 12 hidden^2 parameters a layer.
         layers: how many.
+        heads: of attention, in each.
+        wide: how many times its width the layers' inner one is.
     """
     import torch
     from transformers import BertConfig, BertModel, ByT5Tokenizer
@@ -23,8 +27,8 @@ def encoder(folder: Path, hidden: int, layers: int) -> Path:
         vocab_size=259,
         hidden_size=hidden,
         num_hidden_layers=layers,
-        num_attention_heads=4,
-        intermediate_size=4 * hidden,
+        num_attention_heads=heads,
+        intermediate_size=wide * hidden,
         max_position_embeddings=64,
     )
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]

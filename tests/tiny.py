@@ -11,6 +11,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
+from fedelta.benchmarks.encoders import encoder
 from fedelta.protocols import seeds
 from fedelta.protocols.settings import Client, Config
 
@@ -20,27 +21,10 @@ NOISE = ("the", "of", "and", "with", "for", "from")
 
 def model(folder: Path) -> Path:
     """Save a tiny encoder with its tokenizer; the same bytes every time."""
-    import torch
-    from transformers import BertConfig, BertModel, ByT5Tokenizer
-    from transformers.utils import logging
-
     target = Path(folder) / "model"
     if target.exists():
         return target
-    config = BertConfig(
-        vocab_size=259,
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=64,
-        max_position_embeddings=64,
-    )
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(1)
-        BertModel(config).save_pretrained(target)
-    ByT5Tokenizer(extra_ids=0).save_pretrained(target)
-    return target
+    return encoder(Path(folder), 32, 2, heads=2, wide=2)
 
 
 CHAT = (
