@@ -71,6 +71,14 @@ def test_members_learn_their_verdicts_and_pull(
     assert pulled.read_bytes() == sent.read_bytes()
 
 
+def test_members_find_what_they_signed_in_the_lines(
+    finished: Path, federation: Federation
+) -> None:
+    for member in federation.members.values():
+        words = ("included", str(member.root), str(finished / "provenance.jsonl"))
+        assert run("join", *words).stdout.count("in, as it was signed here") == 2
+
+
 def test_superlink_was_started_again(finished: Path, federation: Federation) -> None:
     log = (federation.host.logs / "host.log").read_text()
     assert "superlink died (SIGKILL)" in log
