@@ -77,7 +77,8 @@ def seen(visit: Revisit, played: Round, some: Examples) -> tuple[Seen, Any]:
     look(BASE)
     visit.at(played.number - 1)
     found[ENSEMBLE] = ensemble([found[name] for name in own])
-    return found, owners
+    order = [*COMMON, *own]
+    return {name: found[name] for name in order}, owners
 
 
 def judged(
@@ -116,6 +117,7 @@ def cards(found: Mapping[str, Any]) -> Iterator[Card]:
         head=("model", *sets),
         rows=tuple(rows),
         opened=True,
+        wide=True,
     )
     parts = sorted(n for n in sets[TEST][MERGED] if n.startswith(BY))
     if parts:

@@ -57,6 +57,33 @@ def test_bytes_are_those_of_the_run(tmp_path: Path, given: dict[str, Any]) -> No
     assert up == pytest.approx(sent["up"], rel=WITHIN)
 
 
+def test_bytes_of_a_language_model_are_those_of_its_run(tmp_path: Path) -> None:
+    config = tiny.lm_config(
+        tmp_path,
+        train={"packing": True, "max_length": 48},
+        eval={"local": False, "metric": "perplexity"},
+        wire={"up": "sign256", "down": "fp16"},
+    )
+    planned = Planner(config, FLOOR).plan()
+    sent = federate(config)["bytes"]
+    assert planned[BYTES] == pytest.approx(sent["up"] + sent["down"], rel=WITHIN)
+
+
+def test_what_the_schedule_spends_is_what_its_run_spends(tmp_path: Path) -> None:
+    private = {"mode": "client", "clip": 0.5, "noise_multiplier": 2.0, "rate": 0.5}
+    config = tiny.config(
+        tmp_path,
+        run={"rounds": 3},
+        privacy=private,
+        merge={"weights": "uniform"},
+        eval={"local": False},
+    )
+    planned = Planner(config, FLOOR).plan()["privacy"]
+    spent = federate(config)["privacy"]
+    assert planned["epsilon"] == pytest.approx(spent["epsilon"], rel=1e-6)
+    assert planned["delta"] == spent["delta"]
+
+
 def large(folder: Path) -> Path:
     """A causal LM of 38 million parameters that says nothing."""
     from transformers import LlamaConfig, LlamaForCausalLM
