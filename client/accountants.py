@@ -9,10 +9,13 @@ import math
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib.util import find_spec
 from typing import Any
 
 from ..protocols.errors import ConfigError
+
+Counts = tuple[tuple[float, float], int]
 
 _ROUNDS_TRIED = 60
 _FINE, _MOST, _LEAST = 1e-3, 1e4, 0.02
@@ -63,12 +66,18 @@ def epsilon(events: Iterable[Event], delta: float) -> float:
         return 0.0
     if any(multiplier < _LEAST for multiplier, _ in counted):
         return math.inf  # no bound that means anything, and more than memory holds
+    return _composed(tuple(sorted(counted.items())), delta)
+
+
+@lru_cache(maxsize=256)
+def _composed(counted: tuple[Counts, ...], delta: float) -> float:
+    """Epsilon of events by multiplier and rate: half a second where there are rates."""
     needed()
     from dp_accounting import NeighboringRelation
     from dp_accounting.pld import PLDAccountant
 
     accountant = PLDAccountant(NeighboringRelation.ADD_OR_REMOVE_ONE)
-    for (multiplier, rate), times in sorted(counted.items()):
+    for (multiplier, rate), times in counted:
         accountant.compose(_event(multiplier, rate), times)
     return float(accountant.get_epsilon(delta))
 

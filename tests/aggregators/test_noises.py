@@ -1,6 +1,7 @@
 """Sensitivities by brute force, noise as it is stated, and who counts with what."""
 
 import math
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -81,6 +82,28 @@ def test_the_bound_is_reached_and_split_sums_need_no_more_than_one() -> None:
     assert 1 - 2e-6 < np.linalg.norm(one) <= 1.0
     both = summed("ties(density=1.0)", [member("a", values)], 1.0, 2.0)
     assert np.linalg.norm(both) == pytest.approx(math.sqrt(1 + 4 * 2), rel=1e-5)
+
+
+@pytest.mark.parametrize("density", [0.5, 1.0])
+@pytest.mark.parametrize("counts", [0.25, 3.0])
+def test_every_sign_pattern_keeps_to_the_bound_of_ties_and_some_reach_it(
+    density: float, counts: float
+) -> None:
+    """sqrt(C^2 + l^2 k): all 3^6 patterns, k being what the trim leaves at most."""
+    text = f"ties(density={density})"
+    most = sensitivities.support(recipe(text), Layout.of({"a": (2,), "b": (2, 2)}))
+    assert most == (3 if density < 1 else 6)
+    bound = sensitivities.bound(2.0, counts, most)
+    assert bound == math.sqrt(4.0 + counts**2 * most)
+    others = [member("m", [1, -1, 0, 2, -3, 0.5])]
+    near = summed(text, others, 2.0, counts)
+    found = []
+    for signs in product((-1.0, 0.0, 1.0), repeat=6):
+        own = [5.0 * one * (1 + place) for place, one in enumerate(signs)]
+        far = summed(text, [*others, member("z", own)], 2.0, counts)
+        found.append(float(np.linalg.norm(far - near)))
+    assert max(found) <= bound
+    assert max(found) == pytest.approx(bound, rel=1e-5)
 
 
 def test_noise_has_the_stated_deviation_in_every_plane() -> None:

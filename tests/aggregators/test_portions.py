@@ -17,7 +17,7 @@ from fedelta.aggregators.recipes import recipe
 from fedelta.protocols import lattices, seeds
 from fedelta.protocols.errors import BoundsError, ConfigError
 from fedelta.protocols.secrets import Secret
-from fedelta.protocols.vectors import Layout, TaskVector
+from fedelta.protocols.vectors import Layout, Pair, TaskVector
 from tests.veiled import Cohort, terms
 
 NUMBERS = st.floats(-50, 50, width=32) | st.sampled_from(
@@ -155,6 +155,20 @@ def test_without_noise_it_is_the_trusted_servers_merge(text: str) -> None:
     noisy = Noisy(recipe(text), layout, made, mechanism, lambda *a: np.zeros(a[2]))
     wanted = np.concatenate([noisy.block(span).values for span in layout.spans])
     np.testing.assert_allclose(found, wanted, atol=1e-7)
+
+
+def test_coordinates_have_the_products_own_norm_and_lead_back() -> None:
+    pair = Pair("m.weight", "m.lora_A.weight", "m.lora_B.weight", 0.5)
+    draw = seeds.normal(4, 0, 60).astype(np.float32)
+    b, a, head = draw[:12].reshape(4, 3), draw[12:33].reshape(3, 7), draw[33:40]
+    made = portions.coordinates({pair.b: b, "head": head}, (pair,), {pair.a: a})
+    whole = 0.5 * b.astype(np.float64) @ a
+    assert np.linalg.norm(made[pair.b]) == pytest.approx(np.linalg.norm(whole))
+    assert (made["head"] == head).all()
+    back = portions.factors(made, (pair,), {pair.a: a})
+    np.testing.assert_allclose(back[pair.b], 0.5 * b, atol=1e-6)
+    with pytest.raises(ConfigError, match="lower it"):
+        portions.coordinates({pair.b: b}, (pair,), {pair.a: a[:, :2]})
 
 
 def test_noise_never_leaves_its_field() -> None:

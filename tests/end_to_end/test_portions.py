@@ -12,6 +12,7 @@ from fedelta.protocols.aborts import AbortError
 from fedelta.protocols.errors import ConfigError
 from fedelta.protocols.settings import Config
 from fedelta.server import files
+from fedelta.server.verifications import EQUAL, verify
 from tests.federations import lines
 
 from .test_masks import made, run
@@ -58,6 +59,8 @@ def test_a_sum_is_charged_before_it_is_opened_and_has_its_noise(
         assert plane.std() == pytest.approx(stated, rel=0.1)
     own = Path(config.run.out) / "clients" / "client-00" / "privacy" / "ledger.jsonl"
     assert Ledger(own, 1e-5).spent == spent
+    found = verify(Path(config.run.out))
+    assert [one.verdict for one in found] == [EQUAL] * len(found)
 
 
 def test_an_institutions_own_budget_keeps_a_sum_closed(tmp_path: Path) -> None:

@@ -175,6 +175,38 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"privacy": NOISY | {"counts": 1.0}}, "for ties"),
     ({"privacy": NOISY | {"noise_by": "clients"}}, "single replies"),
     ({"privacy": NOISY | {"mode": "record"}, "train": {"prox_mu": 0.1}}, "prox_mu"),
+    ({"eval": {"central": True}}, "or of all data, are judged without noise"),
+    ({"eval": {"where": "both"}}, "leaves without noise"),
+    (
+        {
+            "merge": {"recipe": "regmean", "weights": "uniform"},
+            "train": {"mode": "full"},
+            "wire": {"up": "fp32"},
+        },
+        "without noise",
+    ),
+    ({"merge": {"recipe": "krum", "weights": "uniform"}}, "no bound"),
+    (
+        {"merge": {"recipe": "grouped(fedavg(), ties())", "weights": "uniform"}},
+        "no bound",
+    ),
+    ({"lora": {"space": "core"}}, "no bounded sum"),
+    (
+        {"lora": {"space": "share-a"}, "eval": {"where": "none"}},
+        "no bounded sum",
+    ),
+    (
+        {
+            "train": {"scaffold": True, "optimizer": "sgd", "mode": "full"},
+            "wire": {"up": "fp32"},
+        },
+        "control variates are not clipped",
+    ),
+    ({"privacy": NOISY | {"secure_aggregation": True}}, "cannot clip what is in"),
+    (
+        {"merge": {"recipe": "ties(election='count')", "weights": "uniform"}},
+        "set privacy.counts above 0",
+    ),
 ]
 
 
