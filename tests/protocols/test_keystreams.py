@@ -4,10 +4,12 @@ import hashlib
 
 import numpy as np
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from fedelta.protocols import dealings, shamirs
+from fedelta.protocols import chains, dealings, shamirs
 from fedelta.protocols.aborts import AbortError
 from fedelta.protocols.adverts import Advert, committed, session
+from fedelta.protocols.dealings import Way
 from fedelta.protocols.errors import ConfigError
 from fedelta.protocols.keystreams import add, agreed, hkdf, info, of_seed, public
 from tests.veiled import Cohort, stream, terms
@@ -96,6 +98,42 @@ def test_any_so_many_shares_give_the_secret_and_fewer_do_not() -> None:
     assert shamirs.combine({1: shares[1], 2: shares[2]}, 2) != secret
     with pytest.raises(ConfigError, match="allowed: 2 to 5"):
         shamirs.split(secret, 6, 5)
+
+
+def test_signatures_are_rfc_8032s() -> None:
+    """Section 7.1, test 1: the empty message."""
+    key = Ed25519PrivateKey.from_private_bytes(
+        bytes.fromhex(
+            "9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60"
+        )
+    )
+    public = "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a"
+    signature = (
+        "e5564300c360ac729086e2cc806e828a84877f1eb8e5d974d873e06522490155"
+        "5fb8821590a33bacc61e39701cf9b46bd25bf5f0595bbe24655141438e7a100b"
+    )
+    assert key.public_key().public_bytes_raw().hex() == public
+    assert key.sign(b"").hex() == signature
+    assert chains.holds(public, signature, b"")
+    assert not chains.holds(public, signature, b"x")
+
+
+def test_a_seal_is_the_keystream_from_its_second_block_on() -> None:
+    """RFC 8439, section 2.8: the first block is the tag's key; and nothing is open."""
+    way, key = Way(bytes(32), "a", "b"), b"k" * 32
+    shares = {slot: slot.encode().ljust(16) for slot in dealings.slots(2)}
+    data = dealings.sealed(shares, key, way, 2)
+    assert len(data) == dealings.size_of_seal(2)
+    stream = np.zeros(16, "<u8")
+    add(stream, key)
+    plain = b"".join(shares[slot] for slot in dealings.slots(2))
+    found = bytes(x ^ y for x, y in zip(data[:-16], stream.tobytes()[64:], strict=True))
+    assert found == plain
+    assert dealings.unsealed(data, key, way, 2) == shares
+    back = Way(bytes(32), "b", "a")
+    for bad, other in ((data[:-1] + b"x", way), (data, back)):
+        with pytest.raises(AbortError, match="BAD_SEAL"):
+            dealings.unsealed(bad, key, other, 2)
 
 
 def test_info_tells_its_parts_apart() -> None:
