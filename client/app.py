@@ -23,6 +23,7 @@ from . import (
     identities,
     masked,
     noises,
+    personals,
     probes,
     sending,
     sessions,
@@ -145,6 +146,8 @@ def evaluate(message: Message, context: Context) -> RecordDict:
     if not len(held):
         raise ContributionError("no examples are held for validation")
     config, base = session.config.of(name), session.base
+    if config.personal.steps and plan.round == config.run.rounds:
+        personals.keep(base, config, session.task.split(name), name, home)
     if not personal(config):
         return messages.metrics_content(judge(base, held, config))
     kept = Keeps.opened(config, plan, home, base)

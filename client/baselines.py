@@ -55,7 +55,11 @@ def asked(content: "RecordDict") -> tuple[str, int]:
 
 
 def alone(
-    session: Session, client: str, data: str, rounds: int = 0
+    session: Session,
+    client: str,
+    data: str,
+    rounds: int = 0,
+    on: Examples | None = None,
 ) -> dict[str, float]:
     """Train alone and judge.
 
@@ -64,16 +68,18 @@ def alone(
         client: who trains.
         data: "own" or "all".
         rounds: as long as so many rounds; 0: as the run was to have.
+        on: examples to judge on; None: the global test set.
 
     Returns:
-        Metrics of `evaluate` on the global test set, "train_loss" and "seconds".
+        Metrics of `evaluate`, "train_loss" and "seconds".
 
     Raises:
-        ConfigError: there is no global test set.
+        ConfigError: there is nothing to judge on.
     """
     base = session.base
     config = session.config if data == ALL else session.config.of(client)
-    if not len(session.task.test):
+    judging = session.task.test if on is None else on
+    if not len(judging):
         raise ConfigError(
             "without a global test set (data.test) nothing can be compared"
         )
@@ -81,10 +87,11 @@ def alone(
     base.reset()
     own = everyone(session.task) if data == ALL else session.task.split(client)[0]
     key = seeds.key("alone", config.run.seed, ALL if data == ALL else client)
-    steps = (rounds or config.run.rounds) * config.train.steps
+    each = range(1, (rounds or config.run.rounds) + 1)
+    steps = sum(config.train.steps_in(number) for number in each)
     with adapted(base, config, base.start(config, run_key(config), 1)) as adapter:
         trained = trainer(training.alone(config), steps).train(adapter, own, key)
-        found = evaluate(base, session.task.test, config)
+        found = evaluate(base, judging, config)
     seconds = time.monotonic() - begun
     return found | {"train_loss": trained["loss"], "seconds": seconds}
 

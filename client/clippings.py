@@ -105,7 +105,8 @@ def trainer(config: Config, plan: RoundPlan, home: Path, examples: Examples) -> 
     said = [plan.run, plan.client, plan.round, plan.base, plan.accepted, data]
     subject = digests.of_bytes(json.dumps(said).encode())  # other data, other noise
     chance = sampling(config, len(examples))
-    event = Event(given.noise_multiplier, chance, config.train.steps)
+    steps = config.train.steps_in(plan.round)
+    event = Event(given.noise_multiplier, chance, steps)
     spent = ledger.charge(Charge("record", plan.round, subject, event))
     config = in_round(config, plan.round)
     return RecordTrainer(config, secret(home).of("record", subject), spent)

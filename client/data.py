@@ -123,6 +123,9 @@ def _load(config: Config) -> Task:
         if not len(part):
             raise ConfigError(f"client {name!r} has no examples")
     labels = _labels(parts.values(), test, config)
+    if strange := sorted(set(config.data.only) - parts.keys()):
+        raise ConfigError(f"data.only: there is no client {strange[0]!r}")
+    parts = {n: parts[n] for n in parts if n in (config.data.only or parts)}
     return Task(
         labels=labels,
         clients={name: _examples(part, labels) for name, part in parts.items()},

@@ -89,7 +89,7 @@ def rate(settings: Train, step: int, steps: int) -> float:
 
 
 def in_round(config: Config, number: int) -> Config:
-    """A run's configuration with the learning rate of one round, counted from 1.
+    """A run's configuration with the peak rate and steps of one round, counted from 1.
 
     Example:
         >>> from fedelta.protocols.settings import Run
@@ -98,8 +98,8 @@ def in_round(config: Config, number: int) -> Config:
         [3.0, 1.5]
     """
     left = _fallen(config.train.decay, (number - 1) / max(1, config.run.rounds))
-    peak = config.train.learning_rate * left
-    return replace(config, train=replace(config.train, learning_rate=peak))
+    peak, steps = config.train.learning_rate * left, config.train.steps_in(number)
+    return replace(config, train=replace(config.train, learning_rate=peak, steps=steps))
 
 
 def way(config: Config, number: int) -> float:

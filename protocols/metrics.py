@@ -4,12 +4,25 @@ Each is a commutative monoid (its default is zero), so clients' numbers may be m
 in any order and in any tree; sums are exact fractions of the numbers that came.
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
 
 from .errors import PayloadError
+
+_FALLING = ("loss", "perplexity", "error", "bits")
+
+
+def falls(metric: str) -> bool:
+    """Whether less of a metric is better.
+
+    Example:
+        >>> falls("validation_loss"), falls("perplexity/code"), falls("macro_f1")
+        (True, True, False)
+    """
+    return any(part in _FALLING for part in re.split("[_/]", metric))
 
 
 @dataclass(frozen=True, slots=True)

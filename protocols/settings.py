@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from .gates import Gate
+from .personals import Personal
 from .protections import Privacy
 from .rounds import Round
 from .sources import Client, Data, Model
@@ -23,6 +24,7 @@ __all__ = [
     "Lora",
     "Merge",
     "Model",
+    "Personal",
     "Privacy",
     "Round",
     "Run",
@@ -64,6 +66,8 @@ class Train:
     Attributes:
         mode: "lora": adapters; "full": every weight.
         steps: optimiser steps a round.
+        phases: the steps of round 1, 2 and so on, the last number for all later rounds:
+            long ones and few of them branch, train and merge; empty: `steps` in all.
         batch: examples a step (rows, where they are packed).
         micro_batch: of those, how many are computed at once; their gradients add up.
             0: all.
@@ -89,6 +93,7 @@ class Train:
 
     mode: Literal["lora", "full"] = "lora"
     steps: int = 8
+    phases: tuple[int, ...] = ()
     batch: int = 16
     micro_batch: int = 0
     checkpointing: bool = False
@@ -104,6 +109,15 @@ class Train:
     prox_mu: float = 0.0
     scaffold: bool = False
     trainer: str = ""
+
+    def steps_in(self, number: int) -> int:
+        """Optimiser steps of a round, counted from 1.
+
+        Example:
+            >>> [Train(phases=(64, 8)).steps_in(number) for number in (1, 2, 3)]
+            [64, 8, 8]
+        """
+        return ((self.steps, *self.phases)[: number + 1])[-1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,6 +270,7 @@ class Config:
     gate: Gate = field(default_factory=Gate)
     plan: Plan = field(default_factory=Plan)
     privacy: Privacy = field(default_factory=Privacy)
+    personal: Personal = field(default_factory=Personal)
 
     def of(self, client: str) -> "Config":
         """The configuration as one client sees it: with its own rank and alpha.

@@ -44,6 +44,8 @@ class Data:
             with "role" and "content".
         folder: where the built-in set "languages" finds its unpacked packages.
         clients: how many clients the data is split among.
+        only: the names of those of them that take part; empty: all. What each of them
+            has stays the same.
         partition: "dirichlet" (by label, skew by alpha), "iid", or "column:NAME"
             (one client a value).
         alpha: Dirichlet concentration; small is skewed.
@@ -64,6 +66,7 @@ class Data:
     messages: str = ""
     folder: str = ""
     clients: int = 8
+    only: tuple[str, ...] = ()
     partition: str = "dirichlet"
     alpha: float = 0.3
     examples: int = 0

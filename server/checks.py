@@ -42,6 +42,11 @@ _RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "data.validation": _share,
     "data.regions": _at_least(1),
     "train.steps": _at_least(1),
+    "train.phases": (
+        (lambda value: all(one >= 1 for one in value)),
+        "a list of numbers that are at least 1",
+    ),
+    "personal.steps": _at_least(0),
     "train.batch": _at_least(1),
     "train.micro_batch": _at_least(0),
     "train.learning_rate": _above(0),
@@ -81,6 +86,7 @@ def check(config: Config) -> None:
     _task(config)
     _rounds(config)
     _eval(config)
+    _personal(config)
     _journal(config)
     exports.check(config)
     _merge(config)
@@ -164,6 +170,24 @@ def _eval(config: Config) -> None:
         raise ConfigError(
             'eval.early_stop and eval.keep = "best" need evaluations: set eval.where'
         )
+
+
+def _personal(config: Config) -> None:
+    given = config.personal
+    if not given.steps:
+        return
+    if config.eval.where not in ("clients", "both") or not config.data.validation:
+        raise ConfigError(
+            "personal.steps: clients choose their own mix where they judge: set "
+            'eval.where to "clients" or "both", and data.validation'
+        )
+    if not exports.has_factors(config) or config.lora.space == "share-a":
+        raise ConfigError(
+            "personal.steps: what clients keep is an adapter of their own: see "
+            "train.mode and lora.space"
+        )
+    if not all(0 <= share <= 1 for share in given.shares):
+        raise ConfigError("personal.shares are shares in [0, 1]")
 
 
 def _journal(config: Config) -> None:

@@ -21,6 +21,7 @@ from ..protocols.errors import ConfigError, FedeltaError, RoundError
 from .commands import compare, init, inspect, replay, report
 from .custodies import verify, withdraw
 from .evidence.commands import COMMANDS as EVIDENCE
+from .evidence.owncommands import COMMANDS as OWN
 from .evidence.taskcommands import COMMANDS as TASKS
 from .hosts.commands import app as host_commands
 from .regions.commands import app as region_commands
@@ -199,6 +200,7 @@ for _command in (
     init,
     *EVIDENCE,
     *TASKS,
+    *OWN,
     report,
     replay,
     compare,

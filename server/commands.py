@@ -79,21 +79,28 @@ def replay(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A run's folder.")],
     *,
     recipe: Annotated[
-        list[str],
+        list[str] | None,
         typer.Option(
             metavar="TEXT",
             help='Such as "ties(density=0.2)" or "fedavg @ factors"; repeatable.',
         ),
-    ],
+    ] = None,
+    every: Annotated[
+        bool, typer.Option("--every", help="Every recipe, as it is without knobs.")
+    ] = False,
     rounds: Annotated[
         list[int] | None, typer.Option("--round", min=1, help="Only this round.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Merge a run's replies again by other recipes and judge each; no training."""
+    from ..aggregators.recipes import METHODS
     from .replays import replay as play
 
-    found = play(folder, recipe, rounds=rounds or ())
+    asked, refused = list(recipe or ()), dict[str, str]()
+    asked += [name for name in METHODS if every and name not in asked]
+    telling = refused if every else None
+    found = play(folder, asked, rounds=rounds or (), refused=telling)
     if as_json:
         typer.echo(json.dumps(found, indent=2, sort_keys=True))
         return
@@ -103,6 +110,8 @@ def replay(
 
     console = Console()
     console.print(replay_table(found))
+    for text, why in refused.items():
+        console.print(f"left out: {text}: {why}", soft_wrap=True, highlight=False)
     console.print(found[0]["replay"]["note"], soft_wrap=True, highlight=False)
     console.print(f"fedelta compare {folder}", soft_wrap=True, highlight=False)
 

@@ -8,16 +8,15 @@ round to round (what an earlier merge or the way down cut off, a server optimise
 momentum), with the run's own recipe neither, so that all recipes stand alike.
 """
 
-import re
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
-from ..aggregators.recipes import SPACES, properties, recipe
-from ..protocols.errors import ConfigError
-from ..protocols.settings import Config, Gate
+from ..aggregators.recipes import recipe
+from ..protocols.errors import ConfigError, FedeltaError
+from ..protocols.settings import Config
 from . import environments, evaluation, files, placements, protections
 from .admission import Rules
 from .arrivals import Arrivals
@@ -27,72 +26,17 @@ from .releases import release, rules_for
 from .rosters import Member
 from .runs import introduction
 from .sessions import Session
+from .variants import Variant, alike
 from .versions import Update
 
 if TYPE_CHECKING:
     from ..client.models import Base
 
 FOLDER = "replays"
-_APART = {"frozen-a": "frozen-a", "core": "core", "share-a": "share-a"}
-"""Spaces whose replies hold other tensors than those of any other space."""
 NOTE = (
     "each round is merged on the recorded model before it; nothing is carried from "
     "one round to the next"
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Variant:
-    """One way to merge a run's replies again.
-
-    Attributes:
-        recipe: the recipe's text.
-        space: the space that it merges in.
-    """
-
-    recipe: str
-    space: str
-
-    @classmethod
-    def read(cls, text: str, space: str) -> "Variant":
-        """Read ``RECIPE`` or ``RECIPE @ SPACE``.
-
-        Args:
-            text: such as "ties(density=0.2)" or "fedavg @ factors".
-            space: the run's, where the text names none.
-
-        Raises:
-            ConfigError: no such recipe or space, or they do not go together.
-
-        Example:
-            >>> Variant.read("fedavg @ factors", "product").name
-            'fedavg-factors'
-        """
-        head, at, tail = text.rpartition("@")
-        chosen = (head if at else tail).strip()
-        where = tail.strip() if at else space
-        if where not in SPACES:
-            raise ConfigError(
-                f"--recipe {text!r}: after @ stands a space: {', '.join(SPACES)}"
-            )
-        properties(recipe(chosen), where)
-        return cls(chosen, where)
-
-    @property
-    def name(self) -> str:
-        """As a folder is called."""
-        words = re.findall(r"[A-Za-z0-9_.]+", self.recipe)
-        return "-".join([*words, *([] if self.space == "product" else [self.space])])
-
-    def of(self, config: Config, out: Path) -> Config:
-        """A run's settings, merged this way."""
-        return replace(
-            config,
-            run=replace(config.run, name=self.name, out=str(out)),
-            merge=replace(config.merge, recipe=self.recipe, server_optimizer=""),
-            lora=replace(config.lora, space=cast("Any", self.space)),
-            gate=Gate(),
-        )
 
 
 @dataclass(slots=True)
@@ -127,6 +71,7 @@ def replay(
     *,
     rounds: Sequence[int] = (),
     listeners: Sequence[Listener] = (),
+    refused: dict[str, str] | None = None,
 ) -> list[dict[str, Any]]:
     """Merge a finished run's replies again by other recipes, and judge each.
 
@@ -135,6 +80,8 @@ def replay(
         recipes: texts, ``RECIPE`` or ``RECIPE @ SPACE``.
         rounds: which; none: all whose replies are kept.
         listeners: called with every line of every replay's record.
+        refused: takes why which recipes cannot merge these replies; without it the
+            first one that cannot ends it all.
 
     Returns:
         What is in each replay's ``summary.json``, in the order of `recipes`.
@@ -147,8 +94,11 @@ def replay(
     environments.prepare()
     tape = Recording.read(Path(folder))
     protections.once(tape.config, folder)
-    variants = [Variant.read(text, tape.config.lora.space) for text in recipes]
-    _alike(tape.config, variants)
+    variants, found = list[Variant](), list[dict[str, Any]]()
+    for text in recipes:
+        with _left_out(text, refused):
+            variants.append(Variant.read(text, tape.config.lora.space))
+    alike(tape.config, variants)
     names = [one.name for one in variants]
     if not names or len(set(names)) < len(names):
         raise ConfigError("give at least one recipe, and each of them once")
@@ -158,25 +108,23 @@ def replay(
     player = Player(tape, sorted(rounds) or kept)
     tape.journal.hold()
     try:
-        return [_variant(player, one, listeners) for one in variants]
+        for one in variants:
+            with _left_out(one.recipe, refused):
+                found.append(_variant(player, one, listeners))
     finally:
         tape.journal.release()
+    return found
 
 
-def _alike(config: Config, variants: Sequence[Variant]) -> None:
-    """See that replies hold what a space merges: one A for all, or one each."""
-    here = config.lora.space
-    for one in variants:
-        if config.train.mode == "lora" and _APART.get(one.space) != _APART.get(here):
-            raise ConfigError(
-                f"replies of {here} cannot be merged in {one.space}: factors travel "
-                "otherwise there"
-            )
-    if config.train.mode == "lora" and here == "share-a":
-        raise ConfigError(
-            'a run with lora.space = "share-a" cannot be replayed: its clients\' own '
-            "factors are not here to judge a merge with"
-        )
+@contextmanager
+def _left_out(text: str, refused: dict[str, str] | None) -> Iterator[None]:
+    """Take down why a recipe is refused; or let it be raised."""
+    try:
+        yield
+    except FedeltaError as error:
+        if refused is None:
+            raise
+        refused[text] = str(error)
 
 
 def _variant(

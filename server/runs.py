@@ -144,8 +144,12 @@ def run_id(config: Config) -> str:
     for client in tables["clients"]:
         for key in ("line_up", "line_down", "gflops", "hand_on"):
             del client[key]
+    del tables["personal"]
     if config.gate == Gate():
         del tables["gate"]
+    for table, key in (("train", "phases"), ("data", "only")):
+        if not tables[table][key]:  # runs that knew no such key keep their names
+            del tables[table][key]
     text = json.dumps(tables, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

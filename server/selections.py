@@ -1,28 +1,16 @@
 """Which round's model is kept, and when a run has stopped getting better."""
 
-import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from ..protocols.errors import ConfigError
+from ..protocols.metrics import falls
 from ..protocols.settings import Eval
 
 if TYPE_CHECKING:
     from .sessions import Session
 
 Found = Mapping[int, Mapping[str, float]]
-
-_FALLING = ("loss", "perplexity", "error", "bits")
-
-
-def falls(metric: str) -> bool:
-    """Whether less of a metric is better.
-
-    Example:
-        >>> falls("validation_loss"), falls("perplexity/code"), falls("macro_f1")
-        (True, True, False)
-    """
-    return any(part in _FALLING for part in re.split("[_/]", metric))
 
 
 def best(metrics: Found, metric: str) -> int:

@@ -161,7 +161,10 @@ def own(policy: Policy, config: Config, name: str) -> Config:
 
 def _compute(policy: Policy, config: Config) -> Iterator[str]:
     asked = {
-        "train.steps": (config.train.steps, policy.compute.steps),
+        "train.steps": (
+            max([config.train.steps, *config.train.phases, config.personal.steps]),
+            policy.compute.steps,
+        ),
         "train.batch": (config.train.batch, policy.compute.batch),
         "train.max_length": (config.train.max_length, policy.compute.max_length),
         "run.rounds": (config.run.rounds, policy.compute.rounds),

@@ -10,7 +10,7 @@ from ..drawings import GAIN, LOCAL, MERGED
 from ..histories import History
 from ..plots import heat
 from ..tables import told
-from . import diagnoses, harnesses, panels
+from . import diagnoses, harnesses, owncards, panels
 
 Table = Sequence[Sequence[float | None]]
 
@@ -27,6 +27,7 @@ def cards(history: History) -> Iterator[Card]:
     yield from _gate(history)
     yield from _told(history)
     yield from _tasks(history)
+    yield from owncards.cards(history)
     path = history.folder / diagnoses.FILE
     if path.exists():
         found = files.read_json(path)

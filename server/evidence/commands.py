@@ -19,7 +19,7 @@ Source = Annotated[
 ]
 
 
-def _models() -> None:
+def models() -> None:
     """See that models can be looked at here: a bare coordinator has no torch."""
     from importlib.util import find_spec
 
@@ -44,7 +44,7 @@ def plan(
     as_json: AsJson = False,
 ) -> None:
     """Reckon bytes, seconds and memory of a run before anything is trained."""
-    _models()
+    models()
     from ..runs import load
     from . import limits
     from .plans import Planner
@@ -85,7 +85,7 @@ def export(
     as_json: AsJson = False,
 ) -> None:
     """Take a finished run's model home, with its record on a card."""
-    _models()
+    models()
     from .takeaways import take
 
     found = take(folder, to, out)
@@ -123,7 +123,7 @@ def diagnose(
     as_json: AsJson = False,
 ) -> None:
     """Say whether a round's models merge, and what each client got; no training."""
-    _models()
+    models()
     from .diagnoses import diagnose as look
 
     sets = {name: Path(path) for name, _, path in map(_parted, beside or ())}
@@ -171,7 +171,7 @@ def search(  # noqa: PLR0913  one argument an option
     as_json: AsJson = False,
 ) -> None:
     """Try settings, on the same replies where only the merge differs; resumable."""
-    _models()
+    models()
     from ..runs import load
     from . import explorations
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ...protocols.errors import ConfigError
+from ...protocols.metrics import falls
 from ...protocols.settings import Gate
-from ..selections import falls
 from . import ballots
 
 if TYPE_CHECKING:

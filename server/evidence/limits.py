@@ -161,7 +161,7 @@ def _rounds(config: Config) -> Iterator[Change]:
 
 
 def _steps(config: Config) -> Iterator[Change]:
-    if config.train.steps > 1:
+    if config.train.steps > 1 and not config.train.phases:
         yield "train.steps", config.train.steps // 2
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict
+from statistics import fmean
 from typing import Any
 
 from ...aggregators import agreements
@@ -140,7 +141,9 @@ class Planner:
         gflops = (line and line.gflops) or config.plan.gflops or self.floor[1]
         size = config.train.micro_batch or config.train.batch
         step = shape.training(size, max(1, round(lengths.usual)))
-        steps = config.train.steps * -(-config.train.batch // size)
+        each = range(1, config.run.rounds + 1)
+        steps = fmean(config.train.steps_in(n) for n in each)
+        steps *= -(-config.train.batch // size)
         computing = step.flops * steps / (gflops * 1e9)
         rounds = max(1, sent.rounds)
         lines = 8 * sent.up / volumes.rate(up) + 8 * sent.down / volumes.rate(down)

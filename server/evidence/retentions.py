@@ -13,8 +13,8 @@ from typing import Any
 
 from ...client.evaluation import evaluate
 from ...client.trials import trial
+from ...protocols.metrics import falls
 from ...protocols.vectors import Floats
-from ..selections import falls
 from .keepers import model
 from .revisits import Revisit, Round
 

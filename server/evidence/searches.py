@@ -17,10 +17,10 @@ from ...client.evaluation import evaluate
 from ...client.trials import trial as tried
 from ...protocols import digests
 from ...protocols.errors import ConfigError, ContributionError, RoundError
+from ...protocols.metrics import falls
 from ...protocols.settings import Config, Gate
 from .. import evaluation, files, simulations
 from ..checks import check
-from ..selections import falls
 from . import tomls, variables
 from .keepers import model
 from .revisits import Revisit, revisited

@@ -9,7 +9,7 @@ from typing import Any
 from ...client.data import Examples, joined
 from ...client.evaluation import evaluate
 from ...client.trials import trial
-from ..selections import falls
+from ...protocols.metrics import falls
 from .keepers import model
 from .revisits import Revisit, Round
 
@@ -26,7 +26,7 @@ def greedy(visit: Revisit, played: Round, metric: str) -> dict[str, Any]:
         "metric"; "alone": each client's own model; "members" in the order in which they
         were kept; "value" of their merge and "all", that of everybody's.
     """
-    some = _judging(visit)
+    some = judging(visit)
     base, config = model(visit.session), visit.tape.config
     sign = 1.0 if falls(metric) else -1.0
 
@@ -50,7 +50,8 @@ def greedy(visit: Revisit, played: Round, metric: str) -> dict[str, Any]:
     }
 
 
-def _judging(visit: Revisit) -> Examples:
+def judging(visit: Revisit) -> Examples:
+    """What clients keep for validation; the test set where they keep nothing."""
     task = visit.tape.task
     parts = [task.split(name)[1] for name, own in task.clients.items() if len(own)]
     held = joined(parts)

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedelta.client import perplexities
+from fedelta.protocols import metrics
 from fedelta.protocols.errors import PayloadError
-from fedelta.server import evaluation, selections
+from fedelta.server import evaluation
 from fedelta.server.recordings import Recording
 from fedelta.server.simulations import simulate
 from tests import tiny
@@ -81,4 +82,4 @@ def test_clients_judge_a_language_model(tmp_path: Path) -> None:
 
 
 def test_less_of_a_domains_perplexity_is_better() -> None:
-    assert selections.falls("perplexity/code")
+    assert metrics.falls("perplexity/code")

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from fedelta.aggregators.recipes import METHODS
 from fedelta.protocols.errors import CheckpointError, ConfigError
 from fedelta.server import files, records
 from fedelta.server.replays import NOTE, replay
@@ -96,3 +97,17 @@ def test_what_cannot_be_replayed_is_said(tmp_path: Path) -> None:
         path.unlink()
     with pytest.raises(ConfigError, match="keeps no replies"):
         replay(folder, ["fedavg"])
+
+
+def test_every_recipe_merges_one_round_at_once(tmp_path: Path) -> None:
+    folder, summary = ran(tmp_path, run={"rounds": 1})
+    refused: dict[str, str] = {}
+    found = replay(folder, list(METHODS), refused=refused)
+    names = [one["recipe"] for one in found]
+    assert names == [name for name in METHODS if name not in refused]
+    assert len(names) > 20
+    assert "Fisher" in refused["fisher"] or "fisher" in refused["fisher"]
+    assert found[0]["model_digest"] == summary["model_digest"]
+    assert len({one["model_digest"] for one in found}) > len(found) / 2
+    with pytest.raises(ConfigError):
+        replay(folder, ["fedavg", "fisher"])

@@ -1,0 +1,144 @@
+"""Clients that belong together: a federation taken apart by how alike its updates are.
+
+Each cluster's replies are merged by themselves, beside the merge of everybody's, and
+each gets settings of its own, so that it can go on as a federation whose model is kept
+apart from the others'.
+
+Source: Briggs et al., `Federated learning with hierarchical clustering of local updates
+<https://arxiv.org/abs/2004.11791>`_, 2020: one measurement, then every cluster trains
+by itself. (Here it starts from the base model again.)
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...aggregators.compare import compare
+from ...client.personals import value
+from ...client.trials import trial
+from ...protocols.errors import ConfigError
+from ...protocols.settings import Config
+from ...protocols.vectors import Floats
+from .. import files, protections, records
+from . import personals, tomls
+from .clusters import clusters
+from .keepers import model
+from .revisits import Revisit, Round, revisited
+
+FILE = "clusters.json"
+
+
+def divide(
+    folder: Path, out: Path, *, count: int = 2, number: int = 0, metric: str = ""
+) -> dict[str, Any]:
+    """Divide a finished run's clients by the cosines of their updates.
+
+    Args:
+        folder: the run's.
+        out: a folder that is not there yet. For each cluster it gets
+            ``cluster-N/model``, the model before the round with the merge of that
+            cluster's replies, and ``cluster-N.toml``, settings that run.
+        count: how many clusters.
+        number: the round whose replies are looked at; 0: the last that is kept.
+        metric: of clients' tasks; empty: `eval.metric`.
+
+    Returns:
+        "round", "metric" and "clusters": of each "name", "members", "alike" (the mean
+        cosine within; None of one client) and "apart" (with all others); with data at
+        hand "everybody" and "own": by member, its task with either merge.
+
+    Raises:
+        ConfigError: no finished run, no such round, the folder is there, the run was
+            trained under noise, or there are fewer clients than clusters.
+    """
+    if out.exists():
+        raise ConfigError(f"{out} is there already: choose another folder by --out")
+    with revisited(folder) as visit:
+        protections.once(visit.tape.config, Path(folder))
+        whole = visit.tape.complete()
+        chosen = number or whole[-1]
+        if chosen not in whole:
+            raise ConfigError(f"the replies of round {chosen} are not kept: {whole}")
+        wanted = metric or visit.tape.config.eval.metric
+        with visit.round(chosen) as played:
+            if count > len(played.arrivals):
+                raise ConfigError(f"{len(played.arrivals)} clients, {count} clusters")
+            cosine = np.array(compare(list(played.arrivals))["cosine"], np.float64)
+            groups = clusters(cosine.tolist(), count)
+            found = [
+                {"name": f"cluster-{place}"}
+                | _alike(cosine, group)
+                | _cluster(visit, played, group, out / f"cluster-{place}", wanted)
+                for place, group in enumerate(groups, 1)
+            ]
+    told = {"round": chosen, "metric": wanted, "clusters": found}
+    told = dict(records.finite(told))
+    files.write_json(out / FILE, told)
+    return told
+
+
+def of_members(config: Config, members: Sequence[str], out: Path) -> Config:
+    """A run's settings for some of its clients, from the base model on.
+
+    Args:
+        config: the run's.
+        members: who takes part.
+        out: the cluster's folder; its run goes to ``run`` in it.
+
+    Example:
+        >>> of_members(Config(), ["client-01"], Path("apart")).data.only
+        ('client-01',)
+    """
+    name = f"{config.run.name}-{out.name}"
+    run = replace(config.run, name=name, out=str(out / "run"))
+    if config.data.source or not config.clients:
+        data = replace(config.data, only=tuple(members))
+        return replace(config, run=run, data=data)
+    some = tuple(one for one in config.clients if one.name in members)
+    return replace(config, run=run, clients=some)  # a hosted run's: it asks these
+
+
+def _alike(cosine: Any, group: Sequence[int]) -> dict[str, float | None]:
+    """How alike a cluster's members are, and the others to them; on average."""
+    others = [place for place in range(len(cosine)) if place not in group]
+    within = [cosine[one, other] for one in group for other in group if one < other]
+    across = cosine[np.ix_(group, others)]
+    return {
+        "alike": float(np.mean(within)) if within else None,
+        "apart": float(across.mean()) if others else None,
+    }
+
+
+def _cluster(
+    visit: Revisit, played: Round, group: Sequence[int], out: Path, metric: str
+) -> dict[str, Any]:
+    """One cluster's merge: written, held against everybody's, and ready to go on."""
+    members = [played.arrivals[place].name for place in group]
+    update = played.merged(members).update
+    personals.save(visit.session, update, 1.0, out / "model")
+    config = of_members(visit.tape.config, members, out)
+    head = f"{len(members)} clients of {visit.tape.config.run.name}, by themselves"
+    files.write(out.with_suffix(".toml"), tomls.text(config, head).encode())
+    everybody = played.merged().update
+    return {
+        "members": members,
+        "everybody": _values(visit, members, everybody, metric),
+        "own": _values(visit, members, update, metric),
+    }
+
+
+def _values(
+    visit: Revisit, members: Sequence[str], update: Mapping[str, Floats], metric: str
+) -> dict[str, float]:
+    """The members' tasks with an update folded in, where their data is here."""
+    base, config = model(visit.session), visit.session.config
+    some = {name: visit.judging(name) for name in members}
+    with trial(base, update):
+        return {
+            name: value(base, one, config, metric)
+            for name, one in some.items()
+            if len(one)
+        }
