@@ -57,7 +57,8 @@ def explore(
     def tell(one: Trial) -> None:
         if not as_json:
             text = sheets.trial(one.settings, one.value, asked.metric, one.said)
-            console.print(text, highlight=False, markup=False)
+            count = f"{len(search.done)}/{asked.budget}"
+            console.print(f"{count}  {text}", highlight=False, markup=False)
 
     search = Search(config, out, asked.metric, workers, tell)
     try:
