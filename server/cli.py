@@ -20,6 +20,7 @@ from ..client.joins.commands import app as join_commands
 from ..protocols.errors import ConfigError, FedeltaError, RoundError
 from .commands import compare, init, inspect, replay, report
 from .custodies import verify, withdraw
+from .evidence.blendcommands import COMMANDS as BLENDS
 from .evidence.commands import COMMANDS as EVIDENCE
 from .evidence.owncommands import COMMANDS as OWN
 from .evidence.taskcommands import COMMANDS as TASKS
@@ -199,8 +200,9 @@ def merge(
 for _command in (
     init,
     *EVIDENCE,
-    *TASKS,
     *OWN,
+    *BLENDS,
+    *TASKS,
     report,
     replay,
     compare,

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ...protocols.metrics import falls
 from .. import files
 from ..cards import Card
-from ..selections import falls
 from ..tables import size, told
 
 
