@@ -67,6 +67,21 @@ def _scaffold(config: Config) -> Iterator[str]:
             "train.scaffold sends control variates that neither a clip nor noise on "
             'the changes covers: leave it out, or set privacy.mode = "none"'
         )
+    yield from _rounds(config)
+
+
+def _rounds(config: Config) -> Iterator[str]:
+    """What has replies count in part, or later, does not go with SCAFFOLD."""
+    for said, there in (
+        ('gate.policy = "off"', config.gate.policy == "off"),
+        ('round.mode = "sync"', config.round.mode == "sync"),
+        ('round.late = "refuse"', config.round.late == "refuse"),
+    ):
+        if not there:
+            yield (
+                "train.scaffold has each accepted reply's variate count in full in its "
+                f"own round, or the clients' and the server's part: set {said}"
+            )
 
 
 def _shared(config: Config) -> Iterator[str]:

@@ -24,6 +24,7 @@ from tests import tiny
 from tests.federations import Trick, federate, lines, silent
 
 RATE, STEPS = 0.05, 3
+FULL = ("train.mode=full", "wire.up=fp16")
 Tensors = dict[str, Floats]
 
 
@@ -134,6 +135,17 @@ def test_rounds_are_those_of_the_paper(tmp_path: Path, case: str) -> None:
             np.testing.assert_allclose(kept[name], one, atol=2e-4)
 
 
+def test_regions_add_variates_as_one_server_does(tmp_path: Path) -> None:
+    found = []
+    for tree in ("flat", "regions"):
+        merge = {"tree": tree, "weights": "uniform"}
+        made = config(tmp_path / tree, merge=merge, data={"regions": 2})
+        federate(made)
+        found.append([line["digest"] for line in lines(made, "release")])
+    assert found[0] == found[1]
+    assert len(set(found[0])) == made.run.rounds
+
+
 @pytest.mark.parametrize("space", ["frozen-a", "core"])
 def test_the_server_holds_the_mean_of_all_variates(tmp_path: Path, space: str) -> None:
     made = config(
@@ -170,6 +182,9 @@ def test_the_server_holds_the_mean_of_all_variates(tmp_path: Path, space: str) -
         ("merge.recipe", ["lora.space=core", "merge.recipe=clip(1.0) | fedavg"]),
         ("wire.up", ["lora.space=core", "wire.up=sign256"]),
         ("own loop", ["lora.space=core", "train.trainer=huggingface"]),
+        ("gate.policy", ["gate.policy=report", *FULL]),
+        ("round.mode", ["round.mode=async", *FULL]),
+        ("round.late", ["round.late=keep", *FULL]),
     ],
 )
 def test_what_has_no_meaning_is_refused(said: str, overrides: list[str]) -> None:
