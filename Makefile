@@ -100,8 +100,8 @@ evidence: $(VENV)/.ready ## which recipe when, on one training each (hours; goes
 	$(BIN)/python -m tests.pages
 
 check-g: $(VENV)/.ready ## plans, gates, diagnoses, searches, exports; the evidence in a reduced form
-	$(PIP) install --quiet -c constraints.txt -e '.[demo,search]'
-	$(BIN)/python -m pytest tests/server/evidence tests/aggregators/test_compare.py
+	$(PIP) install --quiet -c constraints.txt -e '.[demo,lm-eval,search]'
+	$(BIN)/python -m pytest tests/server/evidence tests/client/test_probes.py tests/aggregators/test_compare.py tests/aggregators/test_omissions.py
 	$(BIN)/python benchmarks/evidence.py --quick
 
 check-f: $(VENV)/.ready ## privacy, provenance, masks and attacks: proofs by test, benchmarks in a reduced form
