@@ -139,6 +139,10 @@ def _load(config: Config) -> Task:
 def _elsewhere(config: Config) -> Task:
     """What a coordinator sees of a hosted run: names, and a test set of its own."""
     data = config.data
+    if data.only:
+        raise ConfigError(
+            "data.only: a hosted run names those that it asks: [[clients]]"
+        )
     nothing = tables.of_columns({tables.TEXT: [], tables.LABEL: []})
     test = tables.read(str(data.test), data) if isinstance(data.test, str) else nothing
     labels = _labels((), test, config)

@@ -17,14 +17,13 @@ from ...client.spools import Question, Spool
 from ...protocols.bundles import Ask
 from ...protocols.errors import FedeltaError, PayloadError
 from ...protocols.messages import config_text
-from ...protocols.settings import Config
 from .. import environments, files
 from ..chronicles import Chronicle
 from ..hosts import controls
 from ..hosts.grids import HostGrid
 from ..journal import Journal
 from ..records import Record
-from ..runs import config_from_json, config_json, run_id
+from ..runs import config_from_json, config_json, introduction, run_id
 from .edges import Edge
 from .folders import RegionFolder
 
@@ -54,7 +53,8 @@ def main(grid: Grid, context: Context) -> None:
             grid, controls.register(folder.host), folder.host.settings.waits
         )
         if not path.stat().st_size:
-            _introduce(record, config, sorted(hosted.nodes))
+            told = introduction(config, run_id(config))
+            record.add("run", **told, clients=sorted(hosted.nodes))
         hosted.gather(config, needed=0)  # the root decides what is enough
         edge = Edge(hosted, hosted.nodes, config, run_id(config), journal, record)
         serve(Spool.of(folder.spool, text), edge)
@@ -87,15 +87,3 @@ def _answer(question: Question, edge: Edge) -> None:
     except FedeltaError as error:
         LOG.exception("could not answer")
         question.refuse(f"{type(error).__name__}: see the region's own log")
-
-
-def _introduce(record: Record, config: Config, names: list[str]) -> None:
-    record.add(
-        "run",
-        run=run_id(config),
-        name=config.run.name,
-        seed=config.run.seed,
-        rounds=config.run.rounds,
-        recipe=config.merge.recipe,
-        clients=names,
-    )
