@@ -81,10 +81,30 @@ class Reduction:
         return engine
 
 
-def prepare(recipe: Recipe, members: Sequence[Member], key: Key) -> list[Member]:
-    """Apply what comes before the sum, member by member, in name order."""
+def prepare(
+    recipe: Recipe, members: Sequence[Member], key: Key, threads: int = 1
+) -> list[Member]:
+    """Apply what comes before the sum, member by member, in name order.
+
+    Args:
+        recipe: its transforms are used.
+        members: whose contributions; of several threads no two read the same one.
+        key: what randomness is keyed by.
+        threads: how many work at it, each with scratch of its own.
+    """
+    ordered = sorted(members, key=lambda member: member.name)
+    if threads == 1 or not recipe.before:
+        return _applied(recipe, ordered, key)
+    each = -(-len(ordered) // threads) or 1
+    parts = [ordered[at : at + each] for at in range(0, len(ordered), each)]
+    with ThreadPoolExecutor(threads) as pool:
+        found = pool.map(lambda part: _applied(recipe, part, key), parts)
+        return [one for part in found for one in part]
+
+
+def _applied(recipe: Recipe, members: Sequence[Member], key: Key) -> list[Member]:
     prepared: list[Member] = []
-    for one in sorted(members, key=lambda member: member.name):
+    for one in members:
         contribution = one.contribution
         if prepared and recipe.before:
             succeed(contribution, prepared[-1].contribution)
@@ -96,8 +116,16 @@ def prepare(recipe: Recipe, members: Sequence[Member], key: Key) -> list[Member]
     return prepared
 
 
-def merged(recipe: Recipe, members: Sequence[Member], key: Key) -> Contribution:
+def merged(
+    recipe: Recipe, members: Sequence[Member], key: Key, threads: int = 1
+) -> Contribution:
     """What a recipe makes of some members, to be read span by span.
+
+    Args:
+        recipe: the merge.
+        members: who is merged.
+        key: what randomness is keyed by.
+        threads: how many apply what comes before the sum; see `prepare`.
 
     Raises:
         QuorumError: there is nothing to merge.
@@ -112,7 +140,7 @@ def merged(recipe: Recipe, members: Sequence[Member], key: Key) -> Contribution:
         >>> reduce(recipe("fedavg"), [a, b], Key()).tensors["w"]
         array([ 2.5 , -0.25], dtype=float32)
     """
-    ready = prepare(recipe, members, key)
+    ready = prepare(recipe, members, key, threads)
     numbers = _numbers(recipe, ready)
     if recipe.outer is None:
         return reduction(recipe, ready, numbers, key)

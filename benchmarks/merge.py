@@ -95,7 +95,7 @@ def ours(
     given: Sequence[Contribution], text: str, out: Floats, threads: int = 1
 ) -> None:
     """One merge, written whole."""
-    flat(merged(recipe(text), members(given), KEY), threads, out)
+    flat(merged(recipe(text), members(given), KEY, threads), threads, out)
 
 
 def defined(

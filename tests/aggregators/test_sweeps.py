@@ -84,6 +84,7 @@ def equal(text: str, members: list[Member]) -> None:
     update = merged(made, members, KEY)
     for threads in (1, 3):
         assert flat(update, threads).tobytes() == wanted.tobytes()
+    assert flat(merged(made, members, KEY, 2)).tobytes() == wanted.tobytes()
     spans = update.layout.spans
     for span in [spans[-1], spans[3], spans[0]]:  # and in any order
         part = wanted[span.flat : span.flat + span.size]
