@@ -9,6 +9,7 @@ it is given what comes before.
 
 import math
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from fedelta.benchmarks.uploads import (
     SUM,
     UPLOAD,
     Defence,
+    kept,
     seen,
     sent,
     usual,
@@ -60,6 +62,7 @@ class Nest:
         repeats: how often a ward's canary is in the client's texts.
         candidates: among how many each secret is ranked.
         limit: texts of each client.
+        cache: where trainings are kept; None: nowhere.
     """
 
     def __init__(
@@ -68,6 +71,7 @@ class Nest:
         repeats: Sequence[int] = (1, 8),
         candidates: int = 64,
         limit: int = 48,
+        cache: Path | None = None,
     ) -> None:
         self.config, self.repeats = config, dict(zip(WARDS, repeats, strict=False))
         self.task = data.load(config)
@@ -75,7 +79,10 @@ class Nest:
         seed = config.run.seed
         self.codes = {one: secrets(seed, one, candidates) for one in self.repeats}
         self.names = sorted(self.task.clients)
-        self.changes = [self._trained(name, limit) for name in self.names]
+        self.changes = [
+            kept(cache, name, lambda own=name: self._trained(own, limit))  # type: ignore[misc]
+            for name in self.names
+        ]
         self.usual = usual(self.changes)
         self.base.reset()
         self.before = {one: self._losses(one) for one in self.repeats}

@@ -7,6 +7,7 @@ each is attacked with the others as its shadows. So every training serves all de
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from fedelta.benchmarks.uploads import (
     SUM,
     UPLOAD,
     Defence,
+    kept,
     seen,
     sent,
     usual,
@@ -64,9 +66,16 @@ class Stage:
         config: model, data and training; `lora.space` "frozen-a", or full training.
         scale: how much.
         epsilon: of each client's records; 0: training without noise.
+        cache: where trainings are kept; None: nowhere.
     """
 
-    def __init__(self, config: Config, scale: Scale, epsilon: float = 0.0) -> None:
+    def __init__(
+        self,
+        config: Config,
+        scale: Scale,
+        epsilon: float = 0.0,
+        cache: Path | None = None,
+    ) -> None:
         self.config, self.scale, self.epsilon = config, scale, epsilon
         self.task: Task = load(config)
         self.base: Any = models.load_base(config, self.task.labels)
@@ -79,14 +88,13 @@ class Stage:
         draw = seeds.uniform(seeds.key("halves", config.run.seed), 0, count)
         self.inside = halves(scale.records, scale.models, draw)
         self.own = [
-            self._trained(self.pool.take(np.flatnonzero(one)), place)
+            self._kept(self.pool.take(np.flatnonzero(one)), place, cache)
             for place, one in enumerate(self.inside)
         ]
+        parts = [rest[at * size : (at + 1) * size] for at in range(scale.others)]
         self.others = [
-            self._trained(
-                whole.take(rest[place * size : (place + 1) * size]), -1 - place
-            )
-            for place in range(scale.others)
+            self._kept(whole.take(part), -1 - place, cache)
+            for place, part in enumerate(parts)
         ]
         self.usual = usual(self.own)
 
@@ -125,6 +133,9 @@ class Stage:
         )
         told = [evaluate(self.folded(one), test, self.config) for one in some]
         return float(np.mean([one["accuracy"] for one in told]))
+
+    def _kept(self, own: Examples, place: int, cache: Path | None) -> Change:
+        return kept(cache, f"client{place}", lambda: self._trained(own, place))
 
     def _trained(self, own: Examples, place: int) -> Change:
         self.base.reset()

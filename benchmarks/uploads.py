@@ -6,10 +6,12 @@ both. The onlooker knows model, settings, defence and masks, and has data of the
 kind, on which it trains as the client does.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
+from safetensors.numpy import load_file, save_file
 
 from fedelta.aggregators.base import Key
 from fedelta.aggregators.products import Read
@@ -84,6 +86,20 @@ def sent(
 def seen(view: str, own: Change, others: Sequence[Change]) -> Change:
     """What the onlooker has: the client's upload, or the mean of all uploads."""
     return own if view == UPLOAD else mean([own, *others])
+
+
+def kept(cache: Path | None, name: str, make: Callable[[], Change]) -> Change:
+    """What training gave, from a folder where it was done before."""
+    path = cache / f"{name}.safetensors" if cache else None
+    if path is not None and path.exists():
+        return load_file(path)
+    made = make()
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_suffix(".part")
+        save_file({what: np.ascontiguousarray(one) for what, one in made.items()}, part)
+        part.replace(path)
+    return made
 
 
 def usual(changes: Sequence[Change]) -> float:

@@ -184,6 +184,10 @@ class Arrivals:
         """Take a region's word for a reply that it keeps until it is added up."""
         most, cap = self.asked[name].examples, self.rules[name].norm_cap
         note = vouched(said, most, cap)
+        if not isinstance(note, Refusal):
+            run, folder = self.rules[name].context.run, self._journal.folder
+            signed = signings.vouched(said, run, name, folder)
+            note = signed if isinstance(signed, Refusal) else note | signed
         if isinstance(note, Refusal):
             self._refuse(name, note, cost)
             return

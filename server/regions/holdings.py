@@ -24,7 +24,7 @@ from ...protocols.errors import CheckpointError
 from ...protocols.plans import RoundPlan
 from ...protocols.refusals import Refusal
 from ...protocols.settings import Config
-from .. import files, placements
+from .. import files, placements, signings
 from ..admission import Admitted, Rules, admit, judge
 from ..engine import Receipt
 from ..journal import Journal, Sealed
@@ -103,7 +103,11 @@ class Holdings:
         found = admit(reply, member, rules)
         if isinstance(found, Refusal):
             return found
-        note = _note(found, cost, plan.base)
+        given = reply.content, plan.run, plan.client, found.data
+        signed = signings.signed(*given, self._journal.folder)
+        if isinstance(signed, Refusal):
+            return signed
+        note = _note(found, cost, plan.base) | signed
         self._journal.seal(plan.round, plan.client, found.data, note)
         return note
 

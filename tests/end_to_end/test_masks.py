@@ -190,6 +190,19 @@ def test_an_open_plan_is_refused_where_masks_are_agreed(tmp_path: Path) -> None:
     assert told == {"ContributionError: this run's changes are sent under masks alone"}
 
 
+def test_nothing_is_opened_where_nothing_has_enough_behind_it(tmp_path: Path) -> None:
+    """Each client keeps a hundredth, places of its own: no three share one."""
+    config = made(
+        tmp_path,
+        "run",
+        merge={"recipe": "dare(density=0.01)"},
+        privacy={"support": "private"},
+    )
+    with pytest.raises(AbortError, match="BELOW_RELEASE: no element has enough"):
+        run(config, {})
+    assert not list((Path(config.run.out) / "masks").glob("round-*"))
+
+
 def test_merges_are_computed_again_from_the_kept_sums(tmp_path: Path) -> None:
     tables: dict[str, Any] = {"merge": {"recipe": "ties(density=0.5)"}}
     config = made(tmp_path, "run", run={"rounds": 2}, **tables)

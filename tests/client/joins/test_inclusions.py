@@ -15,7 +15,7 @@ from fedelta.protocols import chains, digests, messages
 from fedelta.protocols.refusals import Reason, Refusal
 from fedelta.protocols.settings import Config
 from fedelta.server import provenances
-from fedelta.server.signings import signed
+from fedelta.server.signings import signed, vouched
 from fedelta.server.verifications import EQUAL, verify
 from tests import tiny
 from tests.client.joins.test_masked import FLOOR, joined, pinned, run
@@ -129,5 +129,10 @@ def test_signatures_that_are_refused(tmp_path: Path) -> None:
     assert judged(reply("zz", "zz")) is Reason.BAD_SIGNATURE
     assert judged(of(key)) is True
     assert judged(of(other)) is Reason.BAD_SIGNATURE
+    said = {"digest": digests.of_bytes(b"abc")}
+    for one, wanted in ((key, dict), (other, Refusal)):
+        told = dict(of(one)["fedelta.signed"])
+        assert isinstance(vouched(said | told, "run", "a", tmp_path), wanted)
+    assert vouched(said, "run", "new", tmp_path) == {}
     assert judged(reply()) is Reason.BAD_SIGNATURE
     assert judged(reply("x" * 999, "")) is Reason.BAD_OBJECT
