@@ -17,8 +17,8 @@ from fedelta.server.evidence.bootstraps import chance
 IMAGES = Path(__file__).parent.parent / "docs" / "images"
 BASIS = "fedavg()"
 SKEWS = ("iid", "mild", "strong")
-STUDENT = (math.nan, 12.71, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
-"""Student's t, 97.5 %, by degrees of freedom; 2.1 from ten on."""
+STUDENT = (math.nan, math.nan, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
+"""Student's t, 97.5 %, by degrees of freedom from two; 2.1 from ten on."""
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -31,7 +31,7 @@ def half(values: Sequence[float]) -> float:
         2.48
     """
     count = len(values)
-    if count < 2:  # noqa: PLR2004
+    if count < 3:  # noqa: PLR2004  two say nothing of how far others are
         return math.nan
     factor = STUDENT[count - 1] if count <= len(STUDENT) else 2.1
     return factor * stdev(values) / math.sqrt(count)
@@ -117,7 +117,8 @@ def levels(rows: Rows) -> str:
     for skew in SKEWS:
         held = some(rows, preset="icd10", rounds=1, skew=skew)
         wires = list(held[0]["recipes"]) if held else []
-        solos = [fmean(s["accuracy"] for s in r["solo"].values()) for r in held]
+        alone = [row["solo"].values() for row in held if "solo" in row]
+        solos = [fmean(one["accuracy"] for one in row) for row in alone]
         found = [[row["before"]["accuracy"] for row in held], solos] + [
             [row["recipes"][wire][BASIS]["accuracy"] for row in held] for wire in wires
         ]

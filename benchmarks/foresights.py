@@ -92,24 +92,27 @@ def interval(
 
 
 def told(rows: Rows) -> Iterator[tuple[str, str, list[tuple[float, float, float]]]]:
-    """By recipe and figure: rank over all, rank within cohorts, AUC over all."""
+    """By recipe and figure: rank over all; within all and strong cohorts; AUC."""
     held = [row for row in rows if len(row.get("pairs", ())) > 2]  # noqa: PLR2004
+    strong = [row for row in held if row["skew"] == "strong"] or held
     for recipe in recipes(held) if held else ():
         for name in FIGURES:
             parts = list(series(held, name, recipe))
-            asked = ((pooled, rank), (within, rank), (pooled, area))
-            yield recipe, name, [interval(parts, read, score) for read, score in asked]
+            found = [interval(parts, pooled, rank), interval(parts, within, rank)]
+            found += [interval(list(series(strong, name, recipe)), within, rank)]
+            yield recipe, name, [*found, interval(parts, pooled, area)]
 
 
 def table(rows: Rows) -> str:
     """As Markdown."""
     head = ["pairs merged by", "figure", "rank, all pairs", "rank, within a cohort"]
-    lines = [[*head, "AUC, worst quarter"], ["---"] * 5]
+    head += ["within a strongly skewed one", "AUC, worst quarter"]
+    lines = [head, ["---"] * len(head)]
     for recipe, name, found in told(rows):
-        first, second, third = (f"{m:+.2f} ({a:+.2f} to {b:+.2f})" for m, a, b in found)
-        cells = [first, second, third.replace("+", "")]
+        cells = [f"{middle:+.2f} ({a:+.2f} to {b:+.2f})" for middle, a, b in found]
         sign = "" if FIGURES[name] > 0 else "less "
-        lines.append([f"`{recipe}`", f"{sign}{name}", *cells])
+        area_of = cells[-1].replace("+", "")
+        lines.append([f"`{recipe}`", f"{sign}{name}", *cells[:-1], area_of])
     return "".join("| " + " | ".join(line) + " |\n" for line in lines)
 
 
@@ -119,6 +122,7 @@ def draw(rows: Rows, path: Path) -> None:
 
     names = ("conflict", "cosine", "overlap_written", "rate_gap")
     figure, axes = plt.subplots(1, 4, figsize=(12, 3.2), layout="constrained")
+    rows = [row for row in rows if "pairs" in row]
     recipe = recipes(rows)[0]
     for axis, name in zip(axes, names, strict=True):
         for skew in dict.fromkeys(row["skew"] for row in rows):
