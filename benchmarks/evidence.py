@@ -25,8 +25,8 @@ from fedelta.client import probes
 from fedelta.client.trials import trial
 from fedelta.protocols import seeds as keyed
 from fedelta.protocols.settings import Config
-from fedelta.server.replays import Variant
 from fedelta.server.runs import load
+from fedelta.server.variants import Variant
 
 RESULTS = Path(__file__).parent / "results" / "evidence.json"
 FISHER = "fisher() @ factors"
@@ -115,9 +115,9 @@ def cells(seeds: Sequence[int]) -> Iterator[Cell]:
     """The whole grid, what tells most first."""
     for seed in seeds:
         yield from (Cell("icd10", skew, seed) for skew in SKEWS)
+    yield from (Cell("smollm2-domains", "domains", seed) for seed in seeds[:3])
     for seed, text in product(seeds, LONG):
         yield Cell("icd10", "strong", seed, ROUNDS, text)
-    yield from (Cell("smollm2-domains", "domains", seed) for seed in seeds)
 
 
 def config(cell: Cell, size: Size) -> Config:
@@ -216,7 +216,7 @@ def _pairs(cohort: Cohort, size: Size) -> dict[str, Any]:
     A merge's drop is how much higher the two clients' loss is than with each one's own
     model, on the mean of both.
     """
-    if cohort.config.model.task == "causal-lm":
+    if cohort.config.model.task == "causal-lm" or not size.pairs:
         return {}
     given, names = cohort.arrivals(DENSE), cohort.names
     solos = cohort.solos(given)
@@ -224,10 +224,11 @@ def _pairs(cohort: Cohort, size: Size) -> dict[str, Any]:
     tables = _figures(cohort, compare.compare(given), solos)
     places = list(combinations(range(len(names)), 2))
     order = keyed.permutation(keyed.key("pairs", cohort.config.run.seed), len(places))
-    rows = []
+    rows, few = [], size.few
+    before = {n: cohort.judged(one, few)[f"loss/{n}"] for n, one in solos.items()}
     for one, other in (places[n] for n in sorted(order[: size.pairs].tolist())):
-        two, few = (names[one], names[other]), size.few
-        alone = [cohort.judged(solos[name], few)[f"loss/{name}"] for name in two]
+        two = names[one], names[other]
+        alone = [before[name] for name in two]
         row = {name: round(table[one][other], 5) for name, table in tables.items()}
         some = [arrival for arrival in given if arrival.name in two]
         for text in TWO:
@@ -263,15 +264,15 @@ def main() -> None:
         exhibits.show([run(cell, FEW, given.home, QUICK)])
         return
     begun = time.monotonic()
-    left = lacking(quality.read(given.results), given.seeds)
-    left = [cell for cell in left if given.preset in cell.preset]
-    for cell in left[: given.cells]:
-        if time.monotonic() - begun > given.limit:
+    for _ in range(given.cells):
+        left = lacking(quality.read(given.results), given.seeds)
+        left = [cell for cell in left if given.preset in cell.preset]
+        if not left or time.monotonic() - begun > given.limit:
             break
-        recipes = RECIPES if cell.preset == "icd10" else SPOKEN
-        row = run(cell, recipes, given.home, Size())
+        recipes = RECIPES if left[0].preset == "icd10" else SPOKEN
+        row = run(left[0], recipes, given.home, Size())
         quality.write(given.results, [*quality.read(given.results), row])
-        print(cell, row["cpu_seconds"], flush=True)
+        print(left[0], row["cpu_seconds"], flush=True)
     rows = quality.read(given.results)
     exhibits.show(rows)
     if not given.cells:
