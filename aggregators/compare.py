@@ -9,7 +9,7 @@ import numpy as np
 from ..protocols.vectors import Contribution
 from . import conflicts, factors, redundancies, subspaces
 from .conflicts import Table, mean
-from .products import Products, stacks
+from .products import Products, Subset, stacks
 from .spaces import Arrival, paired_shapes, whole
 
 _LAYER = re.compile(r"(?:^|\.)(?:layers?|h|blocks?)\.(\d+)(?=\.)")
@@ -17,7 +17,9 @@ _LAYER = re.compile(r"(?:^|\.)(?:layers?|h|blocks?)\.(\d+)(?=\.)")
 WRITTEN, READ = "overlap_written", "overlap_read"
 
 
-def compare(arrivals: Sequence[Arrival], density: float = 0.2) -> dict[str, Any]:
+def compare(
+    arrivals: Sequence[Arrival], density: float = 0.2, *, pairs: bool = False
+) -> dict[str, Any]:
     """Tables of clients, two by two, over all and by layer.
 
     Low-rank pairs are compared as their products.
@@ -25,6 +27,7 @@ def compare(arrivals: Sequence[Arrival], density: float = 0.2) -> dict[str, Any]
     Args:
         arrivals: a round's accepted replies.
         density: the share of each tensor that trimming keeps.
+        pairs: also tell every layer's tables as they are, and its energies.
 
     Returns:
         All JSON-able. "clients": names in order; "norms": of their updates; tables
@@ -34,7 +37,8 @@ def compare(arrivals: Sequence[Arrival], density: float = 0.2) -> dict[str, Any]
         low-rank updates "overlap_written" and "overlap_read", as `subspaces` has
         them. "energy": by client, the share of its energy in its largest elements, by
         "densities". "layers": by layer ("layer.3", or the tensor's name outside of
-        layers) the mean of each table over pairs of clients.
+        layers) the mean of each table over pairs of clients. "pairs", if asked for:
+        by layer all tables, and "energy".
 
     Raises:
         PayloadError: replies whose tensors do not fit each other.
@@ -62,7 +66,8 @@ def compare(arrivals: Sequence[Arrival], density: float = 0.2) -> dict[str, Any]
         sums = conflicts.tables(views, group, density)
         every = conflicts.stride(layout, len(views))
         energy = redundancies.energies(views, every=every)
-    found = _read(sums, subspaces.overlaps(list(held.values())))
+        parts = _parts(views, every) if pairs else {}
+    found = _read(sums, subspaces.overlaps(list(held.values())), parts)
     names = [one.name for one in ordered]
     total = sum(sums.values(), np.zeros((7, len(views), len(views))))
     return {
@@ -85,10 +90,23 @@ def layer(name: str) -> str:
     return f"layer.{found[1]}" if found else name
 
 
+def _parts(views: Sequence[Contribution], every: int) -> dict[str, list[list[float]]]:
+    """Energies of each layer by itself."""
+    by_layer: dict[str, list[str]] = {}
+    for name in views[0].layout.names:
+        by_layer.setdefault(layer(name), []).append(name)
+    return {
+        which: redundancies.energies([Subset(one, names) for one in views], every=every)
+        for which, names in by_layer.items()
+    }
+
+
 def _read(
-    sums: Mapping[str, Table], overlaps: Mapping[str, tuple[Table, Table]]
+    sums: Mapping[str, Table],
+    overlaps: Mapping[str, tuple[Table, Table]],
+    parts: Mapping[str, list[list[float]]],
 ) -> dict[str, Any]:
-    """All tables, whole and as means by layer."""
+    """All tables, whole and as means by layer; layer by layer where energies are."""
     total = sum(sums.values(), np.zeros_like(next(iter(sums.values()))))
     whole_tables = _tables(total)
     by_layer = {name: _tables(table) for name, table in sums.items()}
@@ -98,7 +116,13 @@ def _read(
             own.setdefault(key, []).append(table)
             whole_tables.setdefault(key, []).append(table)
     ordered = sorted(by_layer.items(), key=lambda one: _order(one[0]))
-    return {
+    pairs = {
+        name: {key: _one(table).tolist() for key, table in own.items()}
+        | {"energy": parts[name]}
+        for name, own in ordered
+        if name in parts
+    }
+    return ({"pairs": pairs} if pairs else {}) | {
         **{key: _one(table).tolist() for key, table in whole_tables.items()},
         "layers": {
             name: {key: mean(_one(table)) for key, table in own.items()}

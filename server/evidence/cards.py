@@ -31,6 +31,7 @@ def cards(history: History) -> Iterator[Card]:
     path = history.folder / diagnoses.FILE
     if path.exists():
         found = files.read_json(path)
+        yield from panels.layers(found) if "updates" in found else ()
         yield from _models(found)
         yield from panels.cards(found) if "sets" in found else ()
         yield from _kept(found)

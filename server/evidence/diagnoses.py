@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ...aggregators.compare import compare
 from ...client import calibrations, probes
 from ...client.data import Examples
 from ...client.trials import trial
@@ -43,7 +44,8 @@ def diagnose(
         beside: labelled files by name: what else all models are judged on.
 
     Returns:
-        "round"; "states" and "barriers" (see `fedelta.client.probes`); "clients" (see
+        "round"; "updates" by layer and pair (see `fedelta.aggregators.compare`);
+        "states" and "barriers" (see `fedelta.client.probes`); "clients" (see
         `retentions`) and "soup" (see `soups`); "sets": metrics of all models and of
         the clients' ensemble on the test set and beside it (see `panels`);
         "calibration" of the same models, where classes are told.
@@ -65,6 +67,7 @@ def diagnose(
             found = {
                 "round": chosen,
                 "probe": len(some),
+                "updates": _layers(played),
                 **_before(visit, played, some),
                 "clients": retentions.measured(visit, played, wanted),
                 "soup": soups.greedy(visit, played, wanted),
@@ -101,6 +104,12 @@ def _before(visit: Revisit, played: Round, some: Examples) -> dict[str, Any]:
         for two in _pairs(names, told["rate_gap"])
     ]
     return {"states": {"models": list(models), **told}, "barriers": barriers}
+
+
+def _layers(played: Round) -> dict[str, Any]:
+    """How updates stand to each other, layer by layer and pair by pair."""
+    found = compare(played.arrivals, pairs=True)
+    return {key: found[key] for key in ("clients", "densities", "pairs")}
 
 
 def _pairs(names: Sequence[str], gaps: Sequence[Sequence[float]]) -> list[list[str]]:

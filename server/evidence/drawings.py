@@ -3,11 +3,14 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.ticker import FuncFormatter
 
 from ..drawings import CENTRAL, GRID, LOCAL, MERGED, MUTED, sheet, styled, svg
 from ..tables import is_share, size, told
 
+CELLS = 16
+"""Layers up to which cells have their numbers in them."""
 COLOURS = (MUTED, MERGED, LOCAL, CENTRAL)
 
 
@@ -34,6 +37,38 @@ def reliability(models: Mapping[str, Mapping[str, Any]]) -> str:
     figure.legend(loc="outside upper left", ncols=2, fontsize=10)
     seen = "; ".join(f"{name}: ECE {one['ece']:.3f}" for name, one in models.items())
     return svg(figure, "reliability", "Accuracy by confidence", seen)
+
+
+@styled
+def bands(
+    matrix: Sequence[Sequence[float]], rows: Sequence[str], columns: Sequence[str]
+) -> str:
+    """Signs that two clients' updates have against each other, by pair and layer.
+
+    Args:
+        matrix: [pairs][layers] shares from 0 to 1.
+        rows: what pairs are called.
+        columns: what layers are called.
+    """
+    figure, (axes,) = sheet(1.4 + 0.34 * len(rows))
+    shades = LinearSegmentedColormap.from_list("conflict", ["#ffffff", LOCAL])
+    axes.pcolormesh(matrix, cmap=shades, vmin=0.0, vmax=1.0, edgecolors="white")
+    for row, values in enumerate(matrix):
+        for column, value in enumerate(values if len(columns) <= CELLS else ()):
+            text = f"{value:.2f}".removeprefix("0")
+            axes.text(column + 0.5, row + 0.5, text, ha="center", va="center")
+    places = [place + 0.5 for place in range(len(columns))]
+    axes.set_xticks(places, columns, rotation=60, ha="right", rotation_mode="anchor")
+    axes.set_yticks([place + 0.5 for place in range(len(rows))], rows)
+    axes.invert_yaxis()
+    axes.grid(visible=False)
+    axes.spines[:].set_visible(False)
+    axes.tick_params(length=0)
+    seen = "; ".join(
+        f"{row}: {max(values):.2f} at most"
+        for row, values in zip(rows, matrix, strict=True)
+    )
+    return svg(figure, "bands", "Conflict of trimmed signs by pair and layer", seen)
 
 
 @styled

@@ -5,6 +5,7 @@ the mean of the probabilities that they give, class by class or for each next to
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import combinations
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -26,6 +27,8 @@ from .revisits import Revisit, Round
 BASE, LAST, MERGED, ENSEMBLE = "base", "last", "merged", "ensemble"
 COMMON = (BASE, LAST, MERGED, ENSEMBLE)
 TEST = "test"
+MOST = 12
+"""Pairs of clients that are drawn."""
 BY = "perplexity/"
 
 Seen = dict[str, Scores]
@@ -101,6 +104,36 @@ def judged(
         name: perplexities.of_tokens(-one, owners, labels, domains)
         for name, one in scores.items()
     }
+
+
+def layers(found: Mapping[str, Any]) -> Iterator[Card]:
+    """Which two clients are at odds in which layer."""
+    from .drawings import bands
+
+    names, tables = found["updates"]["clients"], found["updates"]["pairs"]
+    key = "conflict_trimmed"
+    pairs = list(combinations(range(len(names)), 2))
+    pairs.sort(
+        key=lambda two: -sum(one[key][two[0]][two[1]] for one in tables.values())
+    )
+    if not pairs or not tables:
+        return
+    rows = [f"{names[i]}, {names[j]}" for i, j in pairs[:MOST]]
+    matrix = [[one[key][i][j] for one in tables.values()] for i, j in pairs[:MOST]]
+    yield Card(
+        f"Who is at odds with whom, and in which layer? Round {found['round']}",
+        "The share of opposite signs among the largest elements of two clients' "
+        f"updates (one half: unrelated); of {len(pairs)} pairs those with most of them "
+        "first. Cosines, magnitudes, subspaces and energies by layer and pair are in "
+        "diagnosis.json.",
+        (bands(matrix, rows, list(tables)),),
+        ("pair", *tables),
+        tuple(
+            (row, *(f"{value:.3f}" for value in values))
+            for row, values in zip(rows, matrix, strict=True)
+        ),
+        wide=True,
+    )
 
 
 def cards(found: Mapping[str, Any]) -> Iterator[Card]:

@@ -99,6 +99,30 @@ def test_layers_stand_apart_and_products_are_formed() -> None:
         assert again["layers"]["layer.0"][name] == pytest.approx(values, abs=1e-5)
 
 
+def test_layers_are_told_pair_by_pair_where_asked() -> None:
+    def reply(name: str) -> Arrival:
+        tensors = {f"h.{at}.w": drawn(f"{name}{at}", 60) for at in range(2)}
+        return Arrival(name, TaskVector.of(tensors))
+
+    cohort = [reply(name) for name in "abc"]
+    found = compare(cohort, pairs=True)
+    assert "pairs" not in compare(cohort)
+    assert list(found["pairs"]) == ["layer.0", "layer.1"]
+    for at, (name, told) in enumerate(found["pairs"].items()):
+        part = [
+            Arrival(
+                one.name,
+                TaskVector.of({"w": one.contribution.tensors[f"h.{at}.w"]}),  # type: ignore[attr-defined]
+            )
+            for one in cohort
+        ]
+        alone = compare(part)
+        for key in ("cosine", "conflict", "conflict_trimmed", "disparity", "energy"):
+            assert np.allclose(told[key], alone[key]), key
+        both = [told["cosine"][i][j] for i in range(3) for j in range(i)]
+        assert np.mean(both) == pytest.approx(found["layers"][name]["cosine"])
+
+
 def test_overlap_is_of_directions_alone() -> None:
     q, _ = np.linalg.qr(drawn("basis", 400).reshape(20, 20))
     left, right = q[:, :3].astype("f4"), q[:, 2:6].astype("f4")

@@ -150,7 +150,8 @@ def test_a_run_is_left_as_it_was(ran: Config, found: dict[str, Any]) -> None:
 
 def test_the_report_shows_it(ran: Config, found: dict[str, Any]) -> None:
     text = page(History.read(Path(ran.run.out)))
-    for name in ("rate-gap", "interference", "reliability", "conflict-trimmed"):
+    drawn = "rate-gap", "interference", "reliability", "conflict-trimmed", "bands"
+    for name in drawn:
         assert f'id="{name}-title"' in text, name
     assert "R_geo" in text
 

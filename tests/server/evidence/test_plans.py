@@ -128,7 +128,8 @@ def test_memory_is_that_of_the_processes(tmp_path: Path) -> None:
 
 
 def test_a_limit_is_met_by_what_is_told(tmp_path: Path) -> None:
-    config = tiny.config(tmp_path, wire={"up": "fp32", "down": "fp32"})
+    wire = {"up": "fp32", "down": "fp32"}
+    config = tiny.config(tmp_path, wire=wire, data={"clients": 2})
     planner = Planner(config, FLOOR)
     usual = planner.plan()
     limit = Limit(BYTES, usual[BYTES] / 2)
@@ -158,7 +159,7 @@ def test_slow_lines_and_machines_take_longer(tmp_path: Path) -> None:
 def test_the_command_says_what_and_how(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    config = tiny.config(tmp_path)
+    config = tiny.config(tmp_path, data={"clients": 2})
     path = tmp_path / "run.toml"
     path.write_text(toml(config))
     main_words = ["plan", str(path), "--limit", "up=300"]

@@ -90,12 +90,12 @@ def test_few_rounds_come_first(tmp_path: Path) -> None:
     given = replace(given, run=replace(given.run, rounds=4))
     search = Search(given, tmp_path / "search", "loss")
     rates: list[dict[str, variables.Value]] = [
-        {"train.learning_rate": one} for one in (1e-2, 1e-5, 3e-2, 1e-6)
+        {"train.learning_rate": one} for one in (1e-5, 3e-2)
     ]
     (best,) = search.halved(rates)
     search.close()
-    assert [one.rounds for one in search.done] == [1, 1, 1, 1, 2, 2, 4]
-    assert best.settings["train.learning_rate"] in (1e-2, 3e-2)
+    assert [one.rounds for one in search.done] == [1, 1, 2, 4]
+    assert best.settings["train.learning_rate"] == 3e-2
 
 
 def spent(made: Sampler, count: int) -> float:
