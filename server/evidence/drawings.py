@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter
 
 from ..drawings import CENTRAL, GRID, LOCAL, MERGED, MUTED, sheet, styled, svg
@@ -51,16 +51,20 @@ def bands(
         columns: what layers are called.
     """
     figure, (axes,) = sheet(1.4 + 0.34 * len(rows))
-    shades = LinearSegmentedColormap.from_list("conflict", ["#ffffff", LOCAL])
-    axes.pcolormesh(matrix, cmap=shades, vmin=0.0, vmax=1.0, edgecolors="white")
+    most = max((value for values in matrix for value in values), default=0.0) or 1.0
     for row, values in enumerate(matrix):
-        for column, value in enumerate(values if len(columns) <= CELLS else ()):
-            text = f"{value:.2f}".removeprefix("0")
-            axes.text(column + 0.5, row + 0.5, text, ha="center", va="center")
+        for column, value in enumerate(values):
+            corner, shade = (column + 0.03, row + 0.03), 0.65 * value / most
+            axes.add_patch(Rectangle(corner, 0.94, 0.94, color=LOCAL, alpha=shade))
+            if len(columns) <= CELLS:
+                text = f"{value:.2f}".removeprefix("0")
+                axes.text(
+                    column + 0.5, row + 0.5, text, ha="center", va="center", fontsize=10
+                )
+    axes.set(xlim=(0, len(columns)), ylim=(len(rows), 0))
     places = [place + 0.5 for place in range(len(columns))]
     axes.set_xticks(places, columns, rotation=60, ha="right", rotation_mode="anchor")
     axes.set_yticks([place + 0.5 for place in range(len(rows))], rows)
-    axes.invert_yaxis()
     axes.grid(visible=False)
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)
