@@ -61,7 +61,10 @@ def _record(visit: Revisit, history: History) -> Iterator[tuple[str, str]]:
     summary, config = history.summary, visit.tape.config
     yield "recipe", f"`{summary['recipe']}`, space `{config.lora.space}`"
     yield "rounds", str(summary["rounds"])
-    yield "clients", str(summary["clients"])
+    asked = config.round.clients
+    part = f", {asked} of them a round" if asked else ""
+    yield "clients", f"{summary['clients']}{part}"
+    yield "seed, version", f"{config.run.seed}, fedelta {_version(summary)}"
     yield "privacy", privacy(config, summary)
     yield "base model's digest", f"`{visit.tape.manifests[0]['base']}`"
     yield "model's digest", f"`{visit.session.model.digest}`"
@@ -70,7 +73,11 @@ def _record(visit: Revisit, history: History) -> Iterator[tuple[str, str]]:
     yield "base model's licence", (name or "not said by its folder") + beside
     for place, label in (("base", "before"), ("final", "after")):
         metrics: Mapping[str, Any] = summary["metrics"].get(place) or {}
-        shown = [f"{n} {told(n, v)}" for n, v in metrics.items() if _number(v)]
+        shown = [
+            f"{n} {told(n, v)}"
+            for n, v in metrics.items()
+            if _number(v) and n.partition("/")[0] not in ("tokens", "examples")
+        ]
         if shown:
             yield f"evaluation, {label}", ", ".join(shown[:8])
 
@@ -84,6 +91,11 @@ def privacy(config: Config, summary: Mapping[str, Any]) -> str:
     epsilon = spent.get("epsilon", config.privacy.epsilon or None)
     known = f"epsilon {epsilon:.3g}, " if epsilon else ""
     return f"{mode}-level: {known}delta {config.privacy.delta:g}"
+
+
+def _version(summary: Mapping[str, Any]) -> str:
+    held: Mapping[str, Any] = summary.get("environment") or {}
+    return str((held.get("versions") or {}).get("fedelta", "unknown"))
 
 
 def _number(value: Any) -> bool:

@@ -10,6 +10,7 @@ import pytest
 import yaml  # type: ignore[import-untyped]
 from safetensors.numpy import load_file
 
+import fedelta
 from fedelta.aggregators.receipts import Job
 from fedelta.aggregators.receipts import run as merge
 from fedelta.protocols.errors import ConfigError
@@ -25,6 +26,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Config:
     config = tiny.lm_config(
         tmp_path_factory.mktemp("takeaways"),
         data={"hand_on": True, "partition": "column:label"},
+        round={"clients": 3},
         eval={"local": False, "metric": "perplexity"},
         wire={"up": "fp16"},
     )
@@ -99,7 +101,8 @@ def test_the_card_tells_the_run(ran: Config, tmp_path: Path) -> None:
     for part in (
         "fedavg()",
         "| rounds | 2 |",
-        "| clients | 4 |",
+        "| clients | 4, 3 of them a round |",
+        f"fedelta {fedelta.__version__}",
         "perplexity",
         "as you",
     ):
