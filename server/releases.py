@@ -10,22 +10,16 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
-
-from ..aggregators import compare, factors
-from ..aggregators.furthers import is_further
-from ..aggregators.outer import optimizer
+from ..aggregators import compare
 from ..aggregators.products import Read
-from ..aggregators.recipes import recipe
 from ..aggregators.spaces import Arrival, Merged
 from ..protocols import digests, seeds
 from ..protocols.budgets import downlink, downlink_budget, uplink, written
 from ..protocols.codec import Context, Header, Payload, decode
 from ..protocols.errors import BoundsError, CheckpointError, RoundError
 from ..protocols.refusals import Refusal
-from ..protocols.settings import Lora
 from ..protocols.vectors import Floats, TaskVector
-from . import paces, placements, protections
+from . import debts, paces, placements, protections
 from .admission import Rules, judge
 from .arrivals import Arrivals
 from .evidence import gates
@@ -35,8 +29,6 @@ from .sessions import Session
 from .versions import Update
 
 Tensors = Mapping[str, Floats]
-States = dict[str, dict[str, Any]]
-Halves = tuple[Floats, Floats, Floats, Floats]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +44,7 @@ class Release:
     """
 
     update: Update
-    states: States
+    states: debts.States
     report: Mapping[str, float]
     diagnostics: Mapping[str, Any]
     gate: Mapping[str, Any] | None = None
@@ -124,9 +116,9 @@ def of_merged(session: Session, merged: Merged, arrivals: Arrivals) -> Release:
     Raises:
         RoundError: the merged update is not one that could be folded.
     """
-    wanted, states = _stepped(session, merged, _present(session, arrivals))
+    wanted, states = debts.stepped(session, merged, _present(session, arrivals))
     update = pack(session, wanted, arrivals.number)
-    _owed(states, wanted, update.tensors, session)
+    debts.owed(session, states, wanted, update.tensors)
     return Release(update, states, merged.report, {})
 
 
@@ -225,85 +217,3 @@ def _present(session: Session, arrivals: Arrivals) -> float:
     uniform = session.config.merge.weights == "uniform"
     held = {one.name: 1 if uniform else one.weight for one in session.roster}
     return sum(held[name] for name in arrivals.accepted) / max(sum(held.values()), 1)
-
-
-def _stepped(
-    session: Session, merged: Merged, present: float
-) -> tuple[dict[str, Floats], States]:
-    """What is sent, after the server's optimiser, and what the next step needs.
-
-    What is merged beside changes is no step: control variates are a mean over all
-    clients, and those that did not answer leave theirs as they are.
-    """
-    states: States = {"carry": dict(merged.carry)}
-    update = dict(merged.update)
-    beside = {name: update.pop(name) for name in merged.update if is_further(name)}
-    text = session.config.merge.server_optimizer
-    if text:
-        update, states["outer"] = optimizer(text).step(
-            update, session.states.get("outer", {})
-        )
-    update |= {name: np.float32(present) * one for name, one in beside.items()}
-    for name, rest in session.states.get("owed", {}).items():
-        update[name] = np.add(update[name], rest, out=_room(update[name], text))
-    return update, states
-
-
-def _room(value: Floats, optimizer: str) -> Floats | None:
-    """Where a value's successor may be put: in its place, if nobody else has it."""
-    return value if value.flags.writeable and not optimizer else None
-
-
-def _owed(states: States, wanted: Tensors, sent: Tensors, session: Session) -> None:
-    """Add what the format down cut off to what the next round carries.
-
-    A pair's error is that of its product: two more stacked pairs, or a dense matrix,
-    whichever is carried. In the space of factors pairs are not made up for.
-    """
-    if not session.config.wire.feedback:
-        return
-    stacked = recipe(session.config.merge.recipe).stacked
-    text = session.config.merge.server_optimizer
-    behind = optimizer(text).rest if text else ""
-    rest: dict[str, Floats] = {}
-    for name in wanted:
-        if name.endswith(factors.A_NAME):
-            continue
-        if not name.endswith(factors.B_NAME) or _alone(session.config.lora):
-            value = wanted[name]  # it has travelled: what is left goes in its place
-            rest[name] = np.subtract(value, sent[name], out=_room(value, text))
-        elif session.config.lora.space == "product":
-            module = name.removesuffix(factors.B_NAME)
-            a = module + factors.A_NAME
-            halves = (wanted[name], wanted[a], sent[name], sent[a])
-            if behind == "stack":  # the optimiser has a remainder of its own
-                names = (f"{module}|rest.b", f"{module}|rest.a")
-                _stack(states["outer"], names, halves)
-            elif behind == "dense":
-                _sum(states["outer"], f"{module}|rest", halves)
-            elif stacked:
-                names = (f"{module}.weight|b", f"{module}.weight|a")
-                _stack(states["carry"], names, halves)
-            else:
-                _sum(states["carry"], f"{module}.weight|dense", halves)
-    states["owed"] = rest
-
-
-def _alone(lora: Lora) -> bool:
-    """Whether B is all there is of a product: A is frozen, and the same for good."""
-    return lora.space == "frozen-a" and lora.init == "run"
-
-
-def _stack(carry: dict[str, Any], names: tuple[str, str], halves: Halves) -> None:
-    b, a, sent_b, sent_a = halves
-    left, right = names
-    bs = [carry[left]] if left in carry else []
-    as_ = [carry[right]] if right in carry else []
-    carry[left] = np.concatenate([*bs, b, -sent_b], axis=1)
-    carry[right] = np.concatenate([*as_, a, sent_a], axis=0)
-
-
-def _sum(carry: dict[str, Any], name: str, halves: Halves) -> None:
-    b, a, sent_b, sent_a = halves
-    rest = b.astype(np.float64) @ a - sent_b.astype(np.float64) @ sent_a
-    carry[name] = (carry.get(name, np.float32(0)) + rest).astype(np.float32)
