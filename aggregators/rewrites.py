@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from ..protocols.errors import BoundsError
 from ..protocols.vectors import Block, Contribution, Floats, Layout, Span
 from .base import Key, Transform
 from .products import tensor
@@ -30,11 +31,20 @@ class Rewritten:
         self._held: tuple[int, Floats] = (-1, np.zeros(0, np.float32))
 
     def block(self, span: Span) -> Block:
-        """One span of its tensor."""
+        """One span of its tensor.
+
+        Raises:
+            BoundsError: a value of it is not finite, whether it would stay or not.
+        """
         place, values = self._held
         if place != span.tensor:
             name = self.layout.names[span.tensor]
-            value = self._make(name, tensor(self.source, name), self._key)
+            given = tensor(self.source, name)
+            if not np.isfinite(given).all():
+                said = getattr(self.source, "where", self._key.client)
+                said = f"{said or 'a contribution'} holds a value that is not finite"
+                raise BoundsError(said, tensor=name)
+            value = self._make(name, given, self._key)
             values = np.ascontiguousarray(value, np.float32).reshape(-1)
             self._held = span.tensor, values
         return Block(span.size, None, values[span.start : span.start + span.size])

@@ -32,6 +32,7 @@ from fedelta.aggregators.base import Key, Member
 from fedelta.aggregators.recipes import recipe
 from fedelta.aggregators.reductions import flat, merged
 from fedelta.benchmarks.floors import Cost, cost, floor, waited
+from fedelta.benchmarks.methods import METHODS, MORE, PEERS
 from fedelta.benchmarks.models import SHAPES, Floats, vectors
 from fedelta.benchmarks.rivals import find, rivals, run
 from fedelta.benchmarks.tables import HEAD, Row, drawn, read, written
@@ -40,23 +41,6 @@ from fedelta.protocols.vectors import Contribution, Layout, TaskVector
 
 KEY = Key("00ff", 1)
 FORMS = ("dense", "0.01", "0.05", "0.2", "dare")
-METHODS = {
-    "dense": {
-        "mean": "fedavg",
-        "ties": "ties(1.0)",
-        "ties 0.2": "ties(0.2)",
-        "dare 0.1": "dare(0.1)",
-        "dare_ties 0.1": "dare_ties(0.1)",
-    },
-    "sparse": {"mean": "fedavg", "ties": "ties(1.0)"},
-}
-PEERS = {
-    "mean": ("mean", 1.0),
-    "ties": ("ties", 1.0),
-    "ties 0.2": ("ties", 0.2),
-    "dare 0.1": ("dare", 0.1),
-    "dare_ties 0.1": ("dare_ties", 0.1),
-}
 DISTINCT = 8
 """Payloads that are made; more clients than that send the same ones again."""
 
@@ -152,14 +136,13 @@ def dense(
     out = np.empty(given[0].layout.size, np.float32)
     arrays = [array for one in given for array in one.tensors.values()]
     once = floor(arrays, out)
-    for method, text in METHODS["dense"].items():
-        if method not in wanted:
-            continue
+    for method in wanted:
+        text = METHODS["dense"].get(method, method)
         least = cost(once, options.repeats)
         found = measured(given, text, least, options.repeats, out)
         found |= defined(method, given, out)
         yield Row(size, "dense", clients, method, "fedelta", **found)
-        if clients <= options.peers:
+        if clients <= options.peers and method in PEERS:
             yield from others(size, given, method, least, out)
 
 
@@ -227,6 +210,13 @@ def sparse(
         yield Row(size, form, clients, method, "fedelta", **found)
 
 
+def offered(form: str, options: argparse.Namespace) -> list[str]:
+    """What is merged of a form."""
+    if form != "dense":
+        return [*METHODS["sparse"]]
+    return [*METHODS["dense"], *(MORE if options.more or options.methods else ())]
+
+
 def rows(options: argparse.Namespace, found: Sequence[Row]) -> Iterator[Row]:
     """All that was asked for and is not there."""
     there = {(row.size, row.form, row.clients, row.method) for row in found}
@@ -234,7 +224,7 @@ def rows(options: argparse.Namespace, found: Sequence[Row]) -> Iterator[Row]:
     for size, form, clients in product(options.sizes, options.forms, options.clients):
         wanted = [
             method
-            for method in METHODS["dense" if form == "dense" else "sparse"]
+            for method in offered(form, options)
             if (size, form, clients, method) not in there
             and (not options.methods or method in options.methods)
         ]
@@ -255,7 +245,8 @@ def main() -> int:
     parser.add_argument("--sizes", nargs="+", choices=SHAPES, default=["33M", "135M"])
     parser.add_argument("--forms", nargs="+", choices=FORMS, default=list(FORMS))
     parser.add_argument("--clients", nargs="+", type=int, default=[2, 8, 16, 32, 64])
-    parser.add_argument("--methods", nargs="+", choices=METHODS["dense"], default=[])
+    parser.add_argument("--methods", nargs="+", choices=[*METHODS["dense"], *MORE])
+    parser.add_argument("--more", action="store_true", help="further recipes, dense")
     parser.add_argument("--peers", type=int, default=8, help="most clients for others")
     parser.add_argument("--peer-path", type=Path, help="where unpacked libraries lie")
     parser.add_argument("--repeats", type=int, default=3)
@@ -267,7 +258,7 @@ def main() -> int:
     options = parser.parse_args()
     if options.quick:
         options.sizes, options.clients = ["3M"], [2, 16]
-        options.forms = ["dense", "0.05", "dare"]
+        options.forms, options.more = ["dense", "0.05", "dare"], True
     find(options.peer_path)
     found = read(options.out) if options.resume else []
     print(HEAD)
