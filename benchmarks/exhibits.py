@@ -81,7 +81,7 @@ def told(values: Sequence[float], scale: float = 100.0, digits: int = 1) -> str:
     if math.isnan(wide):
         return f"{mean:+.{digits}f}"
     text = f"{mean:+.{digits}f} ± {wide:.{digits}f}"
-    return f"**{text}**" if abs(mean) > wide > 0 else text
+    return f"**{text}**" if abs(mean) > wide and any(values) else text
 
 
 def table(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:

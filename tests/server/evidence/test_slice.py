@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,23 @@ def test_gaps_are_within_a_seed_and_worse_losses_are_below_nothing() -> None:
     assert np.allclose(found, [0.01, 0.02, 0.03])
     rows[0]["recipes"][DENSE]["ties(density=0.2)"]["worst"] = 2.5
     assert exhibits.gaps(rows, DENSE, "worst")["ties(density=0.2)"][0] == -0.5
+
+
+def test_runs_of_several_rounds_and_other_presets_have_tables_of_their_own() -> None:
+    rows = [made(seed, 1.0) for seed in range(3)]
+    for seed, (name, accuracy) in product(
+        range(3), (("fedavg()", 0.5), ("tsv()", 0.6))
+    ):
+        told = {DENSE: {name: {"accuracy": accuracy + seed / 100}}}
+        rows.append(made(seed, 1.0) | {"rounds": 3, "recipe": name, "recipes": told})
+    spoken = {"fedavg()": {"perplexity": 10.0}, "tsv()": {"perplexity": 9.0}}
+    told = {DENSE: spoken, SPARSE: spoken}
+    rows.append(made(0, 1.0) | {"preset": "smollm2-domains", "recipes": told})
+    found = dict(exhibits.tables(rows))
+    assert "| `tsv()` | **+10.0 ± 0.0** |" in found["rounds"]
+    assert "| `tsv()` | +10.0 | +10.0 |" in found["language"]
+    assert "| mild (3) |" in found["dense"]
+    assert "tsv" not in found["dense"]
 
 
 def test_the_page_says_what_is_kept() -> None:
