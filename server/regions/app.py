@@ -79,7 +79,7 @@ def _answer(question: Question, edge: Edge) -> None:
         if question.age > Ask.read(data).seconds:
             question.refuse("the question was too old when it was found")
             return
-        question.answer(edge.answer(data))
+        question.answer(edge.answer(data, question.age))
     except FileNotFoundError:
         return  # whoever asked has given up
     except PayloadError as error:

@@ -67,13 +67,18 @@ class Edge:
         self._record = record
         self.holdings = Holdings(config, journal, run)
 
-    def answer(self, data: bytes) -> bytes:
+    def answer(self, data: bytes, age: float = 0.0) -> bytes:
         """Do what is asked from above.
+
+        Args:
+            data: the question.
+            age: seconds since it came; so much less is there for those below.
 
         Raises:
             PayloadError: nothing that a region is asked.
         """
         ask = Ask.read(data)
+        ask = replace(ask, seconds=max(ask.seconds - age, 1.0))
         if ask.kind == "reduce":
             return self._reduce(ask)
         found = Found()

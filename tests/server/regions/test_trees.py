@@ -1,16 +1,21 @@
 """Trees of servers: the flat run's model, bit for bit, whatever climbs."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from flwr.app import Message
 
 from fedelta.aggregators.branches import Branch
-from fedelta.protocols.bundles import Ask
+from fedelta.protocols.bundles import Answer, Ask, Asked
 from fedelta.protocols.settings import Config
 from fedelta.server import records
+from fedelta.server.grids import LocalGrid
+from fedelta.server.journal import Journal
+from fedelta.server.records import Record
 from fedelta.server.regions import edges, parcels
 from tests import tiny
 from tests.federations import federate, silent
@@ -218,3 +223,37 @@ def test_what_climbs_is_in_the_record(given: Path, tmp_path: Path) -> None:
         tolls = [line for line in told if line.get("what") == "regions"]
         assert all(line["clients"]["north"]["up"] > one["bytes"] for line in tolls)
     assert sizes[6] < 1.2 * sizes[2]
+
+
+class Timed(LocalGrid):
+    """Nobody answers; it is noted how long they had."""
+
+    def __init__(self) -> None:
+        super().__init__({"bob": 2})
+        self.waits: list[float | None] = []
+
+    def send_and_receive(
+        self, messages: Iterable[Message], *, timeout: float | None = None
+    ) -> Iterable[Message]:
+        """Nothing."""
+        self.waits.append(timeout)
+        return []
+
+    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
+        """Nobody asks for this."""
+        raise NotImplementedError
+
+    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
+        """Nor for this."""
+        raise NotImplementedError
+
+
+def test_a_question_that_waited_leaves_less_time(given: Path, tmp_path: Path) -> None:
+    """Else the region's answer comes when nobody above waits for it any more."""
+    made, grid = config(given, tmp_path, **TIES), Timed()
+    with closing(Record(tmp_path / "record.jsonl")) as record:
+        edge = edges.Edge(grid, grid.nodes, made, "00", Journal(tmp_path), record)
+        data = Ask("query", 0, 100.0, (Asked("bob", ""),)).data()
+        answer = Answer.read(edge.answer(data, age=50.0))
+    assert grid.waits == [40.0]
+    assert answer.errors == {"bob": "TIMEOUT"}
