@@ -98,8 +98,8 @@ def tuned(
     return solo(arrival, space, Key("", number))
 
 
-def value(base: Base, some: Examples, config: Config, metric: str) -> float:
-    """One metric of a model as it is now.
+def judged(base: Base, some: Examples, config: Config, metric: str) -> dict[str, float]:
+    """What `evaluate` finds of a model as it is now, this metric among it.
 
     Raises:
         ConfigError: there is no such metric.
@@ -107,7 +107,7 @@ def value(base: Base, some: Examples, config: Config, metric: str) -> float:
     found = evaluate(base, some, config)
     if metric not in found:
         raise ConfigError(f"no metric {metric!r}: there are {', '.join(sorted(found))}")
-    return found[metric]
+    return found
 
 
 def mixed(
@@ -119,7 +119,9 @@ def mixed(
     metric: str = "",
     shares: Sequence[float] = SHARES,
 ) -> Mix:
-    """Find the share of an update that does best; of equals the smallest.
+    """Find the share of an update that does best.
+
+    Of equals it is the one with the lower loss, of these the smallest.
 
     Args:
         base: the global model.
@@ -138,11 +140,15 @@ def mixed(
             "a client has no examples to choose its own mix by: raise data.validation"
         )
     values: dict[float, float] = {}
-    for share in sorted({0.0, *shares}):
+    losses: dict[float, float] = {}
+    for share in {0.0, *shares}:
         with trial(base, update if share else {}, share):
-            values[share] = value(base, held, config, wanted)
+            found = judged(base, held, config, wanted)
+        values[share], losses[share] = found[wanted], found["loss"]
     sign = 1.0 if falls(wanted) else -1.0
-    return Mix(min(values, key=lambda one: (sign * values[one], one)), values)
+    order = sorted(values)
+    best = min(order, key=lambda one: (sign * values[one], losses[one]))
+    return Mix(best, {share: values[share] for share in order})
 
 
 def keep(

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from ...aggregators.compare import compare
-from ...client.personals import value
+from ...client.personals import judged
 from ...client.trials import trial
 from ...protocols.errors import ConfigError
 from ...protocols.settings import Config
@@ -138,7 +138,7 @@ def _values(
     some = {name: visit.judging(name) for name in members}
     with trial(base, update):
         return {
-            name: value(base, one, config, metric)
+            name: judged(base, one, config, metric)[metric]
             for name, one in some.items()
             if len(one)
         }

@@ -168,7 +168,9 @@ def _before(visit: Revisit, name: str, part: Halves, asked: Asked) -> dict[str, 
     """What the base model does for a client, and one that it trains alone."""
     session = visit.at(0)
     base, config = model(session), session.config
-    found = {BASE: personals.value(base, part.judging, config, asked.metric)}
+    found = {
+        BASE: personals.judged(base, part.judging, config, asked.metric)[asked.metric]
+    }
     if asked.local:
         where = sessions.Session(config, session.task, base)
         said = baselines.alone(where, name, baselines.OWN, on=part.judging)
@@ -187,7 +189,7 @@ def _client(session: Session, name: str, part: Halves, asked: Asked) -> dict[str
     values: dict[float, float] = {}
     for share in {0.0, 1.0, mix.share}:
         with trial(base, update if share else {}, share):
-            values[share] = personals.value(base, part.judging, config, metric)
+            values[share] = personals.judged(base, part.judging, config, metric)[metric]
     save(session, update, mix.share, session.journal.folder / personals.FOLDER / name)
     return {
         GLOBAL: values[0.0],

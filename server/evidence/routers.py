@@ -129,7 +129,7 @@ def _expert(
     number = len(base.applied) + 1
     exports.adapter(config, [base.starts.completed(update, number)], folder, {})
     with trial(base, update):
-        return personals.value(base, part.judging, config, metric)
+        return personals.judged(base, part.judging, config, metric)[metric]
 
 
 def _judged(
@@ -146,7 +146,7 @@ def _judged(
 
     def values() -> dict[str, float]:
         return {
-            name: personals.value(base, part.judging, config, metric)
+            name: personals.judged(base, part.judging, config, metric)[metric]
             for name, part in parts.items()
         }
 

@@ -128,6 +128,8 @@ def test_without_a_share_of_its_own_a_client_has_the_global_model(ran: Config) -
     folder = Path(ran.run.out)
     asked = personals.Asked(shares=(), metric="loss", local=False)
     told = personals.personalise(folder, asked)
+    with pytest.raises(ConfigError, match="no metric 'good'"):
+        personals.personalise(folder, replace(asked, metric="good"))
     path = folder / personals.FILE
     (first, *_) = told["by_client"]
     half = {key: one for key, one in told.items() if key not in ("mean", "worst")}
