@@ -183,10 +183,10 @@ def _opened(session: Session, tape: Recording, proof: Proof, own: Update) -> Fin
     from .maskedrounds import update
 
     number = proof.round
-    outcome = outcomes.kept(session, number)
-    if outcome is None:
-        return Finding(number, ABSENT, "the sums that were opened are not kept")
     try:
+        outcome = outcomes.kept(session, number)
+        if outcome is None:
+            return Finding(number, ABSENT, "the sums that were opened are not kept")
         if found := _other(session, proof, outcome):
             return Finding(number, OTHER, found)
         asked = [session.roster[name] for name in outcome.survivors]
