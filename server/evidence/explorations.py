@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 from ...protocols.settings import Config
-from . import pages, samplers, sheets, variables
+from . import crews, pages, samplers, sheets, variables
 from .searches import Search, Trial, front, written
 
 
@@ -78,8 +78,14 @@ def explore(
 
 
 def _found(search: Search, made: samplers.Sampler, asked: Asked) -> list[Trial]:
-    if not asked.halving:
+    if not asked.halving and asked.sampler not in samplers.UNTAUGHT:
         return search.run(made, asked.budget)
     drawn = (made.ask() for _ in range(asked.budget))
     some = [variables.settings(one) for one in drawn if one is not None]
-    return search.halved(some)
+    if asked.halving:
+        return search.halved(some)
+    crews.fill(search, some)
+    again = samplers.sampler(
+        asked.sampler, variables.read(asked.over), search.config.run.seed
+    )
+    return search.run(again, asked.budget)

@@ -15,6 +15,8 @@ from .variables import Value, Variable, combinations
 
 Chosen = Mapping[str, Value]
 KINDS = ("random", "grid", "optuna", "cma")
+UNTAUGHT = ("random", "grid")
+"""Those that ask for the same whatever they are told."""
 
 
 class Sampler(Protocol):

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from ...client.evaluation import evaluate
-from ...client.trials import trial as tried
+from ...client.trials import trial
 from ...protocols import digests
 from ...protocols.errors import ConfigError, ContributionError, RoundError
 from ...protocols.metrics import falls
@@ -135,10 +135,17 @@ class Search:
         return known or self._new(dict(given))
 
     def _new(self, given: dict[str, Value]) -> Trial:
+        return self.keep(self.tried(given))
+
+    def tried(self, given: dict[str, Value]) -> Trial:
+        """Try settings; nothing is written but what is trained."""
         try:
-            one = self._judged(given)
+            return self._judged(given)
         except (ConfigError, ContributionError, RoundError) as error:
-            one = Trial(given, None, said=str(error))
+            return Trial(given, None, said=str(error))
+
+    def keep(self, one: Trial) -> Trial:
+        """Write a trial down, and tell it."""
         self.done.append(one)
         self.out.mkdir(parents=True, exist_ok=True)
         with (self.out / TRIALS).open("a", encoding="utf-8") as file:
@@ -153,7 +160,7 @@ class Search:
         last = visit.tape.complete()[-1]
         with visit.round(last) as played:
             update = played.merged((), text).update
-            with tried(model(visit.session), update):
+            with trial(model(visit.session), update):
                 found = values(visit, self.metric)
         sent = visit.tape.summary["bytes"]
         cost = int(sent["up"] + sent["down"])
@@ -171,11 +178,23 @@ class Search:
         )
 
     def _trained(self, given: Mapping[str, Value]) -> Revisit:
-        """A run of these settings, by the configuration's own recipe; trained once."""
+        """A run of these settings, opened."""
+        folder = self.train(given)
+        if folder.name not in self._held:
+            made = self._stack.enter_context(revisited(folder))
+            self._held[folder.name] = made
+        return self._held[folder.name]
+
+    def train(self, given: Mapping[str, Value]) -> Path:
+        """A run of these settings, by the configuration's own recipe; trained once.
+
+        Returns:
+            Its folder.
+        """
         name = digests.of_bytes(json.dumps(given, sort_keys=True).encode())[:12]
-        if name in self._held:
-            return self._held[name]
         folder = self.out / "runs" / name
+        if (folder / simulations.SUMMARY).exists():
+            return folder
         config = variables.applied(self.config, given)
         config = replace(
             config,
@@ -187,8 +206,7 @@ class Search:
             simulations.resume(folder, workers=self.workers)
         else:
             simulations.simulate(config, workers=self.workers)
-        self._held[name] = self._stack.enter_context(revisited(folder))
-        return self._held[name]
+        return folder
 
 
 def values(visit: Revisit, metric: str) -> dict[str, float]:

@@ -12,6 +12,7 @@ from fedelta.protocols.settings import Config
 from fedelta.server.checks import check
 from fedelta.server.cli import main
 from fedelta.server.evidence import pages, variables
+from fedelta.server.evidence.explorations import Asked, explore
 from fedelta.server.evidence.samplers import KINDS, Sampler, sampler
 from fedelta.server.evidence.searches import Search, Trial, front, written
 from fedelta.server.runs import load
@@ -68,6 +69,19 @@ def test_a_search_goes_on_where_it_was_stopped(tmp_path: Path) -> None:
     assert straight.done == more.done
     with pytest.raises(ConfigError, match="another search"):
         searched(given, out, ("merge.recipe=median(); fedavg()",), 4)
+
+
+def test_trials_are_judged_side_by_side_as_one_by_one(tmp_path: Path) -> None:
+    given, out = config(tmp_path), tmp_path / "search"
+    over = ("merge.recipe=fedavg(); median(); nonsense(); ties(0.3)",)
+    alone = Search(given, out, "loss")
+    alone.run(sampler("grid", variables.read(over), 0), 4)
+    alone.close()
+    lines = (out / "trials.jsonl").read_text()
+    (out / "trials.jsonl").unlink()
+    explore(given, Asked(over, 4, "grid", "loss"), out, 2, as_json=True)
+    assert (out / "trials.jsonl").read_text() == lines, "the same, in the same order"
+    assert [one.value is None for one in alone.done] == [False, False, True, False]
 
 
 def test_settings_of_training_are_trained_once_each(tmp_path: Path) -> None:
