@@ -18,7 +18,7 @@ from ..protocols.errors import ConfigError
 Counts = tuple[tuple[float, float], int]
 
 _ROUNDS_TRIED = 60
-_FINE, _MOST, _LEAST = 1e-3, 1e4, 0.02
+_FINE, _MOST, _LEAST, _BARE = 1e-3, 1e4, 0.02, 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,21 +94,46 @@ def multiplier(budget: float, delta: float, rate: float, times: int) -> float:
     Raises:
         ConfigError: no multiplier up to 10^4 keeps it.
     """
-    high = 1.0
-    while epsilon([Event(high, rate, times)], delta) > budget:
+
+    def over(tried: float) -> float:
+        if tried < _BARE:
+            return math.inf
+        found = epsilon([Event(tried, rate, times)], delta)
+        return math.log(found / budget) if found > 0 else -math.inf
+
+    high, above = 1.0, over(1.0)
+    while above > 0:
         high *= 2.0
         if high > _MOST:
             raise ConfigError(f"no noise keeps epsilon {budget:g} at delta {delta:g}")
-    low = high / 2.0 if high > 1 else 0.0
+        above = over(high)
+    low = high / 2.0
+    below = over(low)
+    while below <= 0:
+        high, above, low = low, below, low / 2.0
+        below = over(low)
     for _ in range(_ROUNDS_TRIED):
         if high - low <= _FINE * high:
             break
-        middle = 0.5 * (low + high)
-        if middle < 0.1 or epsilon([Event(middle, rate, times)], delta) > budget:  # noqa: PLR2004
-            low = middle
+        middle = _between(low, high, below / (below - above))
+        if (found := over(middle)) > 0:
+            low, below = middle, found
         else:
-            high = middle
+            high, above = middle, found
     return high
+
+
+def _between(low: float, high: float, share: float) -> float:
+    """Where epsilon, a straight line in logarithms, would meet the budget, or next.
+
+    A little above it; close to an end already reached, the least step that settles it.
+    """
+    if not math.isfinite(share) or share >= 1:
+        return 0.5 * (low + high)
+    middle = low * math.pow(high / low, share) * (1.0 + 0.25 * _FINE)
+    if middle >= high * (1.0 - 0.5 * _FINE):
+        return high * (1.0 - 0.9 * _FINE)
+    return max(middle, low * (1.0 + 0.9 * _FINE))
 
 
 def most(event: Event, budget: float, delta: float, rounds: int) -> int:
