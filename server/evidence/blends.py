@@ -22,7 +22,7 @@ from ...client.trials import trial
 from ...protocols import seeds
 from ...protocols.errors import ConfigError
 from ...protocols.settings import Config
-from .. import files, records
+from .. import files, protections, records
 from .keepers import model
 from .personals import save
 from .revisits import Revisit, Round, revisited
@@ -70,6 +70,7 @@ def blend(
     if out.exists():
         raise ConfigError(f"{out} is there already: choose another folder by --out")
     with revisited(folder) as visit:
+        protections.once(visit.tape.config, Path(folder))
         _check(visit.tape.config)
         number = visit.tape.complete()[-1]
         with visit.round(number) as played:

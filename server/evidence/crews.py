@@ -19,7 +19,6 @@ from typing import IO
 from ...protocols.errors import ConfigError, ContributionError, RoundError
 from ..environments import quiet_environment
 from ..runs import config_from_json, config_json
-from . import variables
 from .searches import Search, Trial
 from .variables import Value
 
@@ -66,7 +65,7 @@ def fill(search: Search, wanted: Sequence[Settings]) -> None:
 def _trained(search: Search, given: Settings) -> bool:
     """Whether what settings need is trained: else they say why as they are tried."""
     try:
-        search.train(variables.apart(given)[1])
+        search.train(search.parts(given)[1])
     except (ConfigError, ContributionError, RoundError):
         return False
     return True

@@ -14,7 +14,7 @@ from ...client.trials import trial
 from ...protocols import seeds
 from ...protocols.errors import ConfigError
 from ...protocols.vectors import Floats
-from .. import files, records
+from .. import files, protections, records
 from . import panels, retentions, soups
 from .keepers import model
 from .revisits import Revisit, Round, revisited
@@ -51,9 +51,11 @@ def diagnose(
         "calibration" of the same models, where classes are told.
 
     Raises:
-        ConfigError: no finished run, no such round, or no test set to probe with.
+        ConfigError: no finished run, no such round, no test set to probe with, or
+            replies that were merged under noise.
     """
     with revisited(folder) as visit:
+        protections.once(visit.tape.config, Path(folder))
         whole = visit.tape.complete()
         chosen = number or whole[-1]
         if chosen not in whole:

@@ -19,7 +19,7 @@ from ...protocols import digests
 from ...protocols.errors import ConfigError, ContributionError, RoundError
 from ...protocols.metrics import falls
 from ...protocols.settings import Config, Gate
-from .. import evaluation, files, simulations
+from .. import evaluation, files, protections, simulations
 from ..checks import check
 from . import tomls, variables
 from .keepers import model
@@ -155,13 +155,16 @@ class Search:
 
     def _judged(self, given: dict[str, Value]) -> Trial:
         check(variables.applied(self.config, given))
-        text, trained = variables.apart(given)
+        text, trained = self.parts(given)
         visit = self._trained(trained)
-        last = visit.tape.complete()[-1]
-        with visit.round(last) as played:
-            update = played.merged((), text).update
-            with trial(model(visit.session), update):
-                found = values(visit, self.metric)
+        if text is None:
+            visit.kept()
+            found = values(visit, self.metric)
+        else:
+            with visit.round(visit.tape.complete()[-1]) as played:
+                update = played.merged((), text).update
+                with trial(model(visit.session), update):
+                    found = values(visit, self.metric)
         sent = visit.tape.summary["bytes"]
         cost = int(sent["up"] + sent["down"])
         worst = None
@@ -176,6 +179,17 @@ class Search:
             visit.tape.config.run.rounds,
             epsilon=spent.get("epsilon"),
         )
+
+    def parts(self, given: Mapping[str, Value]) -> tuple[str | None, dict[str, Value]]:
+        """The recipe that merges anew, and what is trained by.
+
+        None for a recipe where replies are merged but once, under noise or masks: the
+        run's own last model is judged then.
+        """
+        config = variables.applied(self.config, given)
+        if protections.active(config) or config.privacy.secure_aggregation:
+            return None, dict(given)
+        return variables.apart(given)
 
     def _trained(self, given: Mapping[str, Value]) -> Revisit:
         """A run of these settings, opened."""

@@ -14,7 +14,7 @@ from ...client.trials import trial
 from ...protocols.errors import ConfigError
 from ...protocols.settings import Config
 from ...protocols.vectors import Floats
-from .. import exports, files
+from .. import exports, files, protections
 from .dossiers import card, licence
 from .keepers import model
 from .revisits import Revisit, revisited
@@ -106,6 +106,7 @@ def allowed(config: Config, client: str) -> bool:
 
 def _models(visit: Revisit, out: Path) -> dict[str, Any]:
     tape, config = visit.tape, visit.tape.config
+    protections.once(config, tape.folder)
     number = tape.complete()[-1]
     with visit.round(number) as played:
         given = {one.name: one for one in played.arrivals}

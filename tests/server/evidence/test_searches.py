@@ -12,6 +12,7 @@ from fedelta.protocols.settings import Config
 from fedelta.server.checks import check
 from fedelta.server.cli import main
 from fedelta.server.evidence import pages, variables
+from fedelta.server.evidence.diagnoses import diagnose
 from fedelta.server.evidence.explorations import Asked, explore
 from fedelta.server.evidence.samplers import KINDS, Sampler, sampler
 from fedelta.server.evidence.searches import Search, Trial, front, written
@@ -82,6 +83,33 @@ def test_trials_are_judged_side_by_side_as_one_by_one(tmp_path: Path) -> None:
     explore(given, Asked(over, 4, "grid", "loss"), out, 2, as_json=True)
     assert (out / "trials.jsonl").read_text() == lines, "the same, in the same order"
     assert [one.value is None for one in alone.done] == [False, False, True, False]
+
+
+def test_private_runs_are_judged_as_they_ended(tmp_path: Path) -> None:
+    private = {"mode": "client", "clip": 0.5, "noise_multiplier": 1.0}
+    given = tiny.config(
+        tmp_path,
+        data={"validation": 0.2},
+        run={"rounds": 1},
+        merge={"weights": "uniform"},
+        eval={"metric": "loss", "local": False},
+        privacy=private,
+    )
+    search = Search(given, tmp_path / "search", "loss")
+    over = ("privacy.noise_multiplier=1.0; 8.0", "merge.recipe=fedavg(); median()")
+    found = search.run(sampler("grid", variables.read(over), 0), 4)
+    search.close()
+    good = [one for one in found if one.value is not None]
+    assert len(good) == 2, "a median is not private"
+    spent = {one.settings["privacy.noise_multiplier"]: one.epsilon for one in good}
+    assert spent[1.0] is not None
+    assert spent[8.0] is not None
+    assert spent[8.0] < spent[1.0]
+    runs = sorted((tmp_path / "search" / "runs").iterdir())
+    ends = [json.loads((one / "summary.json").read_text()) for one in runs]
+    assert {one["privacy"]["epsilon"] for one in ends} == set(spent.values())
+    with pytest.raises(ConfigError, match="paid for once"):
+        diagnose(runs[0])
 
 
 def test_settings_of_training_are_trained_once_each(tmp_path: Path) -> None:
