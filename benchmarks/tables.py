@@ -106,8 +106,15 @@ def drawn(found: Sequence[Row], folder: Path) -> None:
         for name, points in lines.items():
             axes.plot(*zip(*sorted(points), strict=True), marker="o", label=name)
         axes.set(xlabel="clients", ylabel="multiples of the floor (CPU)")
+        counts = sorted({row.clients for row in found if row.size == size})
         axes.set_xscale("log", base=2)
+        axes.set_xticks(counts, [f"{count}" for count in counts])
         axes.set_yscale("log")
+        for formatter in (
+            axes.yaxis.set_major_formatter,
+            axes.yaxis.set_minor_formatter,
+        ):
+            formatter("{x:g}")
         axes.set_title(f"Merging {size} parameters")
         axes.legend(fontsize=7, bbox_to_anchor=(1.02, 1), loc="upper left")
         figure.tight_layout()
