@@ -80,20 +80,24 @@ def front(
     points: Sequence[tuple[float, float]],
     best: Sequence[tuple[float, float]],
     metric: str,
+    joined: Sequence[tuple[float, float]],
     beside: str = "",
 ) -> str:
-    """What settings cost and reach, those on the Pareto front joined.
+    """What settings cost and reach, those on the Pareto front larger.
 
     Args:
         points: (bytes, metric) of all.
         best: of those that no other beats, in the order of what they cost.
         metric: its name.
+        joined: those of them that no other beats in these two alone.
         beside: where it is not bytes that they cost: what is told along the other
             axis, a value of the same metric.
     """
     figure, (axes,) = sheet(3.4)
     axes.plot(*zip(*points, strict=True), "o", color=MUTED, markersize=5, alpha=0.7)
-    axes.plot(*zip(*best, strict=True), "o--", color=MERGED, markersize=7, linewidth=1)
+    axes.plot(*zip(*best, strict=True), "o", color=MERGED, markersize=7)
+    if joined:
+        axes.plot(*zip(*joined, strict=True), "--", color=MERGED, linewidth=1)
     axes.set_xlabel(beside or "bytes")
     axes.set_ylabel(metric)
     if not beside:

@@ -9,6 +9,8 @@ from .. import files
 from ..cards import Card
 from ..tables import size, told
 
+Point = tuple[float, float]
+
 
 def page(
     folder: Path,
@@ -30,7 +32,7 @@ def page(
             "What does it cost to do better?",
             f"{len(done)} trials, of which {len(best)} are beaten by no other one in "
             f"{metric}, worst client, bytes and epsilon at once: the Pareto front, in "
-            "the table, and joined in the picture. What is best of many is best partly "
+            "the table, and larger in the picture. What is best of many is best partly "
             "by luck.",
             (_pareto(good, best, metric),),
             head,
@@ -74,10 +76,26 @@ def _pareto(good: Sequence[Any], best: Sequence[Any], metric: str) -> str:
 
     if len({one.bytes for one in good}) > 1 or any(one.worst is None for one in good):
         points = [(float(one.bytes), one.value) for one in good]
-        return front(points, [(float(one.bytes), one.value) for one in best], metric)
+        shown = [(float(one.bytes), one.value) for one in best]
+        return front(points, shown, metric, rising(shown, metric))
     points = [(one.worst, one.value) for one in good]
     shown = sorted((one.worst, one.value) for one in best)
-    return front(points, shown, metric, "worst client")
+    return front(points, shown, metric, shown, "worst client")
+
+
+def rising(points: Sequence[tuple[float, float]], metric: str) -> list[Point]:
+    """Those that do better than all that cost no more.
+
+    Example:
+        >>> rising([(1.0, 0.5), (1.0, 0.4), (2.0, 0.45), (3.0, 0.6)], "accuracy")
+        [(1.0, 0.5), (3.0, 0.6)]
+    """
+    sign = 1.0 if falls(metric) else -1.0
+    found = list[Point]()
+    for cost, value in sorted(points, key=lambda one: (one[0], sign * one[1])):
+        if not found or sign * value < sign * found[-1][1]:
+            found.append((cost, value))
+    return found
 
 
 def _row(one: Any, metric: str) -> tuple[str, ...]:
