@@ -158,9 +158,15 @@ def plot(rows: list[dict[str, Any]], path: Path) -> None:
         (WORDS, "recovered", "words: share recovered", (0.0, 1.0)),
         (CANARIES, "exposure_8", "canary, 8 times: exposure in bits", (0.0, 6.0)),
     )
-    figure, axes = plt.subplots(1, len(shown), figsize=(11, 3.6), sharey=True)
+    there = {row["attack"] for row in rows}
+    panels = [one for one in shown if one[0] in there]
+    wide = (2 + 3 * len(panels), 3.6)
+    figure, drawn = plt.subplots(
+        1, len(panels), figsize=wide, sharey=True, squeeze=False
+    )
+    axes = drawn[0]
     names = [one.name for one in DEFENCES]
-    for axis, (attack, key, title, limits) in zip(axes, shown, strict=True):
+    for axis, (attack, key, title, limits) in zip(axes, panels, strict=True):
         told = [row for row in rows if row["attack"] == attack and not row["epsilon"]]
         for shift, view, color in ((-0.2, "upload", "C0"), (0.2, "sum", "C1")):
             for place, name in enumerate(names):

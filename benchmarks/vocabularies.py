@@ -30,25 +30,32 @@ def words(stage: Stage, some: Examples) -> np.ndarray:
     return np.array(sorted(ids - set(tokenizer.all_special_ids)))
 
 
-def recovered(change: Change, there: np.ndarray) -> float:
-    """The share of the words there that are among as many rows that moved most."""
+def recovered(change: Change, there: np.ndarray, common: Sequence[int]) -> float:
+    """The share of the words there that are among as many rows that moved most.
+
+    Args:
+        change: what the onlooker has.
+        there: the words.
+        common: tokens that every text has, which are no words.
+    """
     (rows,) = (one for name, one in change.items() if name.endswith(ROWS))
     moved = np.linalg.norm(rows.astype(np.float64), axis=1)
-    top = np.argsort(-moved, kind="stable")
-    likely = [int(one) for one in top[: len(there)] if moved[one] > 0]
-    return float(np.isin(there, likely).mean())
+    moved[list(common)] = 0
+    top = np.argsort(-moved, kind="stable")[: len(there)]
+    return float(np.isin(there, top[moved[top] > 0]).mean())
 
 
 def attack(
     stage: Stage, defences: Sequence[Defence] = DEFENCES
 ) -> Iterator[dict[str, Any]]:
     """A row a view and defence."""
+    common = stage.base.network.tokenizer.all_special_ids
     truth = [words(stage, stage.pool.take(np.flatnonzero(m))) for m in stage.inside]
     for defence in defences:
         quality = stage.quality(defence)
         for view in (UPLOAD, SUM):
             shares = [
-                recovered(one, there)
+                recovered(one, there, common)
                 for one, there in zip(stage.views(defence, view), truth, strict=True)
             ]
             yield {
