@@ -184,11 +184,11 @@ def recipe(text: str) -> Recipe:
     """
     known: dict[str, Callable[..., Any]] = {n: m.make for n, m in METHODS.items()}
     ours = {n: varying(one) for n, one in (known | TRANSFORMS).items()}
-    ours |= {"chain": chain, "pipe": chain, "named": named}
+    ours |= {"chain": _joined, "pipe": _joined, "named": named}
     call = parse(text)
     alignments.check(call)
     made = bind(call, Known(ours))
-    if isinstance(made, Transform):
+    if isinstance(made, Transform | tuple):
         raise ConfigError(
             f"{text} is a transform: follow it by a recipe, {text} | fedavg"
         )
@@ -248,6 +248,16 @@ def describe() -> list[dict[str, Any]]:
             }
         )
     return listed
+
+
+def _joined(*parts: Any) -> Recipe | tuple[Any, ...]:
+    """A chain of a text; one of transforms alone is part of the chain around it."""
+    flat: list[Any] = []
+    for one in parts:
+        flat.extend(one if isinstance(one, tuple) else (one,))
+    if flat and all(isinstance(one, Transform) for one in flat):
+        return tuple(flat)
+    return chain(*flat)
 
 
 def _text(part: Any) -> str:

@@ -10,10 +10,14 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from fedelta.aggregators.base import Key, Member
 from fedelta.aggregators.merges import merge, merge_files
+from fedelta.aggregators.recipes import METHODS, recipe
+from fedelta.aggregators.reductions import reduce
 from fedelta.aggregators.tensors import header
 from fedelta.protocols import seeds
-from fedelta.protocols.errors import ConfigError, PayloadError
+from fedelta.protocols.errors import BoundsError, ConfigError, PayloadError
+from fedelta.protocols.vectors import TaskVector
 
 from .models import BASE, Model, save, tuned
 
@@ -179,3 +183,21 @@ def test_a_tensor_need_not_fit_into_memory(tmp_path: Path) -> None:
     merged = load_file(tmp_path / "out.safetensors")["w"].reshape(-1)
     assert merged[12345] == 2.0
     assert np.count_nonzero(merged) == 1
+
+
+@pytest.mark.parametrize("text", sorted(METHODS.keys() - {"fisher", "regmean"}))
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_what_is_not_finite_is_refused_whether_it_would_stay_or_not(
+    text: str, bad: float
+) -> None:
+    values = seeds.normal(9, 0, 8000).astype(np.float32).reshape(8, 20, 50)
+    values[0, 3, 17] = bad
+    count = 2 if text in ("slerp", "nuslerp") else 8
+    members = [
+        Member(f"m{place}", TaskVector.of({"w": value}), 1, f"g{place % 2}")
+        for place, value in enumerate(values[:count])
+    ]
+    if text == "grouped":
+        text = "grouped(inner=fedavg, outer=breadcrumbs, by='region')"
+    with pytest.raises(BoundsError, match="not finite"):
+        reduce(recipe(text), members, Key())

@@ -203,24 +203,6 @@ def test_what_is_not_finite_is_refused_by_name(text: str, bad: float) -> None:
         merged(text, [member])
 
 
-@pytest.mark.parametrize("text", sorted(METHODS.keys() - {"fisher", "regmean"}))
-@pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_what_is_not_finite_is_refused_whether_it_would_stay_or_not(
-    text: str, bad: float
-) -> None:
-    values = seeds.normal(9, 0, 8000).astype(np.float32).reshape(8, 20, 50)
-    values[0, 3, 17] = bad
-    count = 2 if text in ("slerp", "nuslerp") else 8
-    members = [
-        Member(f"m{place}", TaskVector.of({"w": value}), 1, f"g{place % 2}")
-        for place, value in enumerate(values[:count])
-    ]
-    if text == "grouped":
-        text = "grouped(inner=fedavg, outer=breadcrumbs, by='region')"
-    with pytest.raises(BoundsError, match="not finite"):
-        merged(text, members)
-
-
 def test_nothing_to_merge() -> None:
     with pytest.raises(QuorumError):
         reduce(recipe("fedavg"), [], KEY)
@@ -252,6 +234,7 @@ def test_other_tensors_are_refused_by_name() -> None:
         "fedavg | ties",
         "fedavg | clip(1.0)",
         "chain()",
+        "chain(clip(1.0), trim(0.2))",
         "grouped(fedavg)",
         "grouped(fedavg, fedavg, by='moon')",
         "grouped(grouped(fedavg, ties), ties)",
@@ -261,6 +244,11 @@ def test_other_tensors_are_refused_by_name() -> None:
 def test_what_is_asked_for_wrongly_is_said(text: str) -> None:
     with pytest.raises(ConfigError):
         recipe(text)
+
+
+def test_a_chain_of_transforms_is_part_of_the_chain_around_it() -> None:
+    made = recipe("chain(clip(1.0), trim(0.05)) | ties(0.5)")
+    assert made.text == recipe("clip(1.0) | trim(0.05) | ties(0.5)").text
 
 
 def test_texts_read_back() -> None:
