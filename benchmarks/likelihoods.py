@@ -29,13 +29,15 @@ def ratios(scores: Reals, inside: Flags) -> Reals:
     """Log likelihood ratios of each model's membership of each record (online LiRA).
 
     Carlini et al., `Membership Inference Attacks From First Principles
-    <https://arxiv.org/abs/2112.03570>`_, 2022: of all other models' scores of a record,
-    one normal distribution of those trained on it and one of the rest. With few models
-    the paper takes one variance for all records; so is done here.
+    <https://arxiv.org/abs/2112.03570>`_, 2022: of other models' scores of a record, one
+    normal distribution of those trained on it and one of the rest. With few models the
+    paper takes one variance for all records; so is done here. A model is judged
+    without itself and one of the other side, so that both means are of equally many and
+    their numbers say nothing of where it belongs.
 
     Args:
         scores: [models, records] larger where a record seems known.
-        inside: [models, records] who was trained on what.
+        inside: [models, records] who was trained on what: half of the models each.
 
     Returns:
         [models, records], each model judged by the others as its shadows.
@@ -43,23 +45,23 @@ def ratios(scores: Reals, inside: Flags) -> Reals:
     Example:
         >>> inside = np.array([[1, 0], [0, 1], [1, 0], [0, 1], [1, 0], [0, 1]], bool)
         >>> noise = np.array([[0.0, 0.1], [0.2, 0], [0.1, 0], [0, 0.2], [0, 0], [0, 0]])
-        >>> ((ratios(inside + noise, inside) > 0) == inside).all()
-        np.True_
+        >>> bool(((ratios(inside + noise, inside) > 0) == inside).all())
+        True
     """
-    known, other = _others(scores, inside), _others(scores, ~inside)
-    found: list[Reals] = []
-    for sums, flags in ((known, inside), (other, ~inside)):
-        spread = scores - np.nanmean(np.where(flags, scores, np.nan), axis=0)
-        deviation = max(float(np.sqrt(np.mean(spread[flags] ** 2))), 1e-12)
-        found.append(-0.5 * ((scores - sums) / deviation) ** 2 - np.log(deviation))
-    return found[0] - found[1]
+    half = len(scores) // 2
+    order = np.argsort(~inside, axis=0, kind="stable")
+    sides = [np.take_along_axis(scores, one, 0) for one in (order[:half], order[half:])]
+    means = [(one.sum(0) - one) / (half - 1) for one in sides]
+    spreads = [max(float(np.std(one - one.mean(0))), 1e-12) for one in sides]
 
+    def likely(values: Reals, side: int) -> Reals:
+        away = (values - means[side]) / spreads[side]
+        return np.asarray(-0.5 * away**2 - np.log(spreads[side]))
 
-def _others(scores: Reals, flags: Flags) -> Reals:
-    """[models, records] the mean of the other models' scores that a flag is set for."""
-    held = np.where(flags, scores, 0.0)
-    count = flags.sum(0) - flags
-    return np.asarray((held.sum(0) - held) / np.maximum(count, 1))
+    found = np.concatenate([likely(one, 0) - likely(one, 1) for one in sides])
+    out = np.empty_like(found)
+    np.put_along_axis(out, order, found, 0)
+    return out
 
 
 def judged(guesses: Any, truth: Any) -> dict[str, float]:
