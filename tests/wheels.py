@@ -14,6 +14,8 @@ NEEDED = tuple(
         "server/templates/report.html.j2",
         "server/templates/report.css.j2",
         "server/templates/live.js",
+        "server/evidence/tasks/fedelta_logic.yaml",
+        "server/evidence/tasks/logic.jsonl",
         "protocols/errors.py",
         "aggregators/__init__.py",
         "client/__init__.py",
