@@ -47,7 +47,7 @@ class Attack:
     """An attack.
 
     Attributes:
-        send: from what is known to what is sent.
+        send: from what is known to what is sent; nothing: no reply.
         poison: from examples and the number of classes to what is trained on.
         triggered: whether it is judged by the trigger.
         spaces: where it is run.
@@ -188,6 +188,7 @@ def _cut(flat: np.ndarray, like: Change) -> Change:
 
 ATTACKS: dict[str, Attack] = {
     "none": Attack(),
+    "absent": Attack(lambda field: {}),  # noqa: ARG005  what is left without them
     "sign flip": Attack(lambda field: times(field.own, -1.0)),
     "scaling": Attack(replaced, implanted, triggered=True),
     "gaussian": Attack(noisy),

@@ -1,23 +1,28 @@
 """Attacks do what they say, and defences what they can, in a reduced form."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from fedelta.benchmarks import phrases
 from fedelta.benchmarks.adversaries import ATTACKS, Field, mean, norm
-from fedelta.benchmarks.arenas import Cell, fight
-from fedelta.benchmarks.attacks import DEFENCES, grid, settings, table
+from fedelta.benchmarks.arenas import Arena
+from fedelta.benchmarks.attacks import PAGE, RESULTS, page, place, settings
+from fedelta.benchmarks.fights import Cell, fight
+from fedelta.benchmarks.sieges import DEFENCES, cells
+from fedelta.benchmarks.tolls import condense, spread, table
 from fedelta.protocols import seeds
-from fedelta.protocols.settings import Config
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
-    return settings("tiny", tmp_path_factory.mktemp("arena"))
+def arena(tmp_path_factory: pytest.TempPathFactory) -> Arena:
+    config = settings("tiny", tmp_path_factory.mktemp("arena"))
+    return place(config, Cell("", "", 0.0))
 
 
 def field() -> Field:
@@ -32,6 +37,7 @@ def test_attacks_send_what_their_papers_say() -> None:
     usual = float(np.median([norm(one) for one in given.honest]))
     middle = mean(given.honest)
     sent = {name: one.send(given) for name, one in ATTACKS.items()}
+    assert not sent.pop("absent")
     assert all(one.keys() == middle.keys() for one in sent.values())
     np.testing.assert_allclose(sent["sign flip"]["h"], -given.own["h"])
     np.testing.assert_allclose(sent["scaling"]["h"], 3 * given.own["h"], rtol=1e-6)
@@ -52,26 +58,46 @@ def test_attacks_send_what_their_papers_say() -> None:
     assert quiet[moved].max() <= np.median(quiet)
 
 
-def test_a_few_ruin_the_mean_or_open_a_back_door_in_it(config: Config) -> None:
-    hit = fight(config, Cell("gaussian", "fedavg()", 0.3))
+def test_a_few_ruin_the_mean_or_open_a_back_door_in_it(arena: Arena) -> None:
+    hit = fight(arena, Cell("gaussian", "fedavg()", 0.3, rounds=3))
     assert hit["hostile"] == 3
     assert hit["accuracy"] < 0.6
-    entered = fight(config, Cell("scaling", "fedavg()", 0.3))
+    entered = fight(arena, Cell("scaling", "fedavg()", 0.3, rounds=3))
     assert entered["accuracy"] > 0.9  # nothing is to be seen of it
     assert entered["success"] > 0.9
 
 
-def test_the_grid_names_what_there_is_and_is_told(tmp_path: Path) -> None:
-    every = list(grid(quick=False))
-    assert len(set(every)) == len(every)
+def test_a_phrase_gets_into_a_language_model_where_it_is_scaled(tmp_path: Path) -> None:
+    found = {
+        (one["defence"], one["gain"]): one for one in phrases.rows("tiny", tmp_path)
+    }
+    alone, scaled = found["fedavg()", 0]["armed"], found["fedavg()", 4]["armed"]
+    assert scaled > 4 * alone
+    assert found["multi_krum(hostile=1)", 4]["armed"] == alone
+
+
+def test_the_page_has_the_tables_of_the_kept_results() -> None:
+    kept = json.loads(RESULTS.read_text())
+    assert kept
+    text = PAGE.read_text()
+    assert page(text, kept) == text
+
+
+def test_the_grid_names_what_there_is_and_is_told() -> None:
+    every = [one for part in ("once", "fewer", "gauges") for one in cells(part)]
     assert {one.attack for one in every} == set(ATTACKS)
     assert {one.defence for one in every} == set(DEFENCES)
+    assert {one.share for one in every} == {0.0, 0.1, 0.2, 0.3}
+    assert len({one.seed for one in every}) == 5
     rows = [
-        {"accuracy": 0.5, "minority": 0.25, "success": 1.0, "model": "tiny"}
+        {"accuracy": 0.5 + one.seed, "minority": 0.25, "success": 1.0, "model": "tiny"}
         | {"attack": one.attack, "defence": one.defence, "share": one.share}
         | {"space": one.space, "alpha": one.alpha, "seed": one.seed}
-        for one in grid(quick=True)
+        | {"rounds": one.rounds, "cpu_seconds": 0.0}
+        for one in dict.fromkeys(cells("once"))
     ]
-    told = list(table(rows))
-    assert len(told) == len(rows)
-    assert sum("success 1.000" in line for line in told) == 3
+    condensed = condense(rows)
+    assert condense(spread(condensed)) == condensed
+    told = [line for line in table(condensed) if line.startswith("| `")]
+    assert len(told) == 2 * len(DEFENCES)
+    assert all("| 2.50 | 0.25 |" in line for line in told)
