@@ -129,7 +129,7 @@ def config(cell: Cell, size: Size) -> Config:
                 f"run.seed={cell.seed}",
                 "train.steps=8",
                 "train.max_length=64",
-                "data.test_examples=60",
+                "data.test_examples=40",
                 "lora.targets=['q_proj', 'v_proj']",
                 "eval.local=false",
             ],
