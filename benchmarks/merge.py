@@ -258,7 +258,7 @@ def main() -> int:
     options = parser.parse_args()
     if options.quick:
         options.sizes, options.clients = ["3M"], [2, 16]
-        options.forms, options.more = ["dense", "0.05", "dare"], True
+        options.forms = ["dense", "0.05", "dare"]
     find(options.peer_path)
     found = read(options.out) if options.resume else []
     print(HEAD)
