@@ -104,11 +104,15 @@ def once(rows: Rows, wire: str) -> str:
     for name, values in every.items():
         found = chance(values)
         cells = [told(one.get(name, [])) for one in by_skew]
-        p = f"{found.signs:.3f}" if found and name != BASIS else ""
+        p = _chance(found.signs) if found and name != BASIS else ""
         body.append([code(name), *cells, p, told(worst[name], 1.0, 2)])
     counts = [len(some(single, skew=skew)) for skew in SKEWS]
     head = [f"{skew} ({n})" for skew, n in zip(SKEWS, counts, strict=True)]
     return table(["recipe", *head, "p, all", "worst client's loss"], body)
+
+
+def _chance(p: float) -> str:
+    return f"{p:.3f}" if p >= 0.001 else "< 0.001"  # noqa: PLR2004
 
 
 def levels(rows: Rows) -> str:
