@@ -154,7 +154,7 @@ def plot(rows: list[dict[str, Any]], path: Path) -> None:
     from matplotlib import pyplot as plt
 
     shown = (
-        (MEMBERS, "slope_auc", "members: AUC (0.5: a guess)", (0.45, 1.0)),
+        (MEMBERS, "odds_auc", "members: AUC (0.5: a guess)", (0.45, 1.0)),
         (WORDS, "recovered", "words: share recovered", (0.0, 1.0)),
         (CANARIES, "exposure_8", "canary, 8 times: exposure in bits", (0.0, 6.0)),
     )

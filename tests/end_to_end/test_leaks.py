@@ -59,6 +59,8 @@ def test_embedding_rows_are_the_words_until_noise_covers_them() -> None:
 def test_a_planted_secret_comes_out_of_an_upload() -> None:
     told = found(CANARIES)
     assert told["upload", "none"]["exposure_8"] == 6.0
+    assert told["upload", "clip"]["exposure_8"] == 6.0
+    assert told["sum", "none"]["exposure_8"] < 4.0
     assert told["sum", "clip, noise 1"]["exposure_8"] < 6.0
 
 
@@ -68,7 +70,7 @@ def test_the_grid_is_told_and_drawn(tmp_path: Path) -> None:
     rows = [
         {"attack": one.attack, "model": one.model, "steps": one.steps, "seed": one.seed}
         | {"epsilon": one.epsilon, "view": view, "defence": "none", "quality": 0.5}
-        | {"slope_auc": 0.7, "recovered": 0.5, "exposure_8": 3.0}
+        | {"odds_auc": 0.7, "recovered": 0.5, "exposure_8": 3.0}
         for one in cells
         for view in ("upload", "sum")
     ]
