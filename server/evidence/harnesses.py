@@ -4,6 +4,7 @@ Some small tasks come with us (`tasks`); others are given by their YAML file, or
 folder of them and their names, whose data lies where they say.
 """
 
+import logging
 import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -87,6 +88,7 @@ def _config(folder: Path) -> Config:
 def _offline() -> Iterator[Path]:
     """Nothing is fetched, and what is read is cached in a folder of its own."""
     environments.prepare()
+    logging.getLogger("lm_eval").setLevel(logging.ERROR)
     held = {name: os.environ.get(name) for name in ("HF_HUB_OFFLINE",)}
     os.environ["HF_HUB_OFFLINE"] = "1"
     try:
@@ -162,12 +164,9 @@ def _models(folder: Path, config: Config) -> Iterator[Iterator[tuple[str, Any]]]
 def _run(
     model: Any, tasks: Sequence[Any], limit: int, include: Path | None
 ) -> dict[str, dict[str, float]]:
-    import logging
-
     from lm_eval import simple_evaluate
     from lm_eval.tasks import TaskManager
 
-    logging.getLogger("lm_eval").setLevel(logging.ERROR)
     names = [one for one in tasks if isinstance(one, str)]
     path = None if include is None else str(include)
     known = TaskManager(include_path=path, include_defaults=bool(names))
