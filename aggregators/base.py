@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..protocols import seeds
+from ..protocols.errors import ConfigError
 from ..protocols.vectors import Block, Contribution, Floats
 
 Planes = npt.NDArray[Any]  # [p, n] int64 or uint64
@@ -87,6 +88,20 @@ class Transform:
     text: str
     apply: Callable[[Contribution, Key], Contribution]
     factor: Callable[[float], float] | None = None
+
+    def __or__(self, after: Any) -> Any:
+        """What `chain` makes of both."""
+        return chain(self, after)
+
+
+class Pipe(tuple[Transform, ...]):
+    """Transforms in their order, before it is said which recipe they lead to."""
+
+    __slots__ = ()
+
+    def __or__(self, after: Any) -> Any:
+        """What `chain` makes of both."""
+        return chain(self, after)
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +177,10 @@ class Recipe:
     spaces: tuple[str, ...] = SPACES
     baseless: bool = False
 
+    def __or__(self, after: Any) -> Any:
+        """What `chain` makes of both."""
+        return chain(self, after)
+
     @property
     def linear(self) -> bool:
         """Whether the update is a weighted sum of the contributions."""
@@ -176,3 +195,52 @@ class Recipe:
         """Whether products are merged by their factors, without the dense matrix."""
         bare = not (self.before or self.after or self.outer)
         return self.linear or (bare and self.reducer.cored is not None)
+
+
+def chain(*parts: Any) -> "Recipe | Pipe":
+    """Transforms, one recipe, then scalings: ``clip(1.0) | ties() | lines()``.
+
+    Args:
+        parts: transforms, pipes of them, and a recipe.
+
+    Returns:
+        A recipe; of transforms alone a pipe, which is part of the chain around it.
+
+    Raises:
+        ConfigError: nothing, more than one recipe, or something else after it.
+
+    Example:
+        >>> from fedelta.aggregators.classics import fedavg
+        >>> from fedelta.aggregators.transforms import clip, trim
+        >>> (chain(clip(1.0), trim(0.05)) | fedavg()).text
+        'clip(1.0) | trim(0.05) | fedavg()'
+    """
+    flat: list[Any] = []
+    for one in parts:
+        flat.extend(one if isinstance(one, Pipe) else (one,))
+    for one in flat:
+        if not isinstance(one, Recipe | Transform):
+            raise ConfigError(f"a chain holds transforms and one recipe, not {one!r}")
+    recipes = [place for place, one in enumerate(flat) if isinstance(one, Recipe)]
+    if flat and not recipes:
+        return Pipe(flat)
+    if len(recipes) != 1:
+        raise ConfigError(f"a chain holds exactly one recipe, not {len(recipes)}")
+    before, after = flat[: recipes[0]], flat[recipes[0] + 1 :]
+    core: Recipe = flat[recipes[0]]
+    for one in after:
+        core = _followed(core, one)
+    text = " | ".join(one.text for one in flat)
+    return replace(core, text=text, before=(*before, *core.before))
+
+
+def _followed(core: Recipe, one: Transform) -> Recipe:
+    if not one.text.startswith(("scale(", "lines(")):
+        raise ConfigError(
+            f"only scale(...) and lines(...) may follow a recipe, not {one.text}"
+        )
+    if core.outer is not None:
+        raise ConfigError("give what follows to grouped's outer recipe")
+    if one.factor is not None and not core.after:
+        return replace(core, gain=core.gain * one.factor(1.0))
+    return replace(core, after=(*core.after, one))

@@ -7,14 +7,14 @@ state its peaks.
 
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from ..protocols.errors import ConfigError
 from ..protocols.grammar import bind, parse
 from . import alignments
 from .balances import pcb
-from .base import FORMED, SPACES, Recipe, Transform
+from .base import FORMED, SPACES, Pipe, Recipe, Transform, chain
 from .centers import centered_clipping, geometric_median
 from .classics import dare, dare_ties, fedavg, task_arithmetic, ties
 from .contests import cabs, consensus_ta, emr, magmax, sce
@@ -80,32 +80,6 @@ class Properties:
     tree: bool
     maskable: bool
     linear: bool
-
-
-def chain(*parts: Any) -> Recipe:
-    """Transforms, one recipe, then scalings: ``clip(1.0) | ties() | lines()``.
-
-    Raises:
-        ConfigError: no recipe or more than one, or something else after it.
-    """
-    recipes = [place for place, one in enumerate(parts) if isinstance(one, Recipe)]
-    if len(recipes) != 1:
-        raise ConfigError(f"a chain holds exactly one recipe, not {len(recipes)}")
-    before, after = parts[: recipes[0]], parts[recipes[0] + 1 :]
-    core: Recipe = parts[recipes[0]]
-    texts = [_text(one) for one in parts]
-    for one in after:
-        if not one.text.startswith(("scale(", "lines(")):
-            raise ConfigError(
-                f"only scale(...) and lines(...) may follow a recipe, not {one.text}"
-            )
-        if core.outer is not None:
-            raise ConfigError("give what follows to grouped's outer recipe")
-        if one.factor is not None and not core.after:
-            core = replace(core, gain=core.gain * one.factor(1.0))
-        else:
-            core = replace(core, after=(*core.after, one))
-    return replace(core, text=" | ".join(texts), before=(*before, *core.before))
 
 
 METHODS: dict[str, Method] = {
@@ -184,11 +158,11 @@ def recipe(text: str) -> Recipe:
     """
     known: dict[str, Callable[..., Any]] = {n: m.make for n, m in METHODS.items()}
     ours = {n: varying(one) for n, one in (known | TRANSFORMS).items()}
-    ours |= {"chain": _joined, "pipe": _joined, "named": named}
+    ours |= {"chain": chain, "pipe": chain, "named": named}
     call = parse(text)
     alignments.check(call)
     made = bind(call, Known(ours))
-    if isinstance(made, Transform | tuple):
+    if isinstance(made, Transform | Pipe):
         raise ConfigError(
             f"{text} is a transform: follow it by a recipe, {text} | fedavg"
         )
@@ -248,19 +222,3 @@ def describe() -> list[dict[str, Any]]:
             }
         )
     return listed
-
-
-def _joined(*parts: Any) -> Recipe | tuple[Any, ...]:
-    """A chain of a text; one of transforms alone is part of the chain around it."""
-    flat: list[Any] = []
-    for one in parts:
-        flat.extend(one if isinstance(one, tuple) else (one,))
-    if flat and all(isinstance(one, Transform) for one in flat):
-        return tuple(flat)
-    return chain(*flat)
-
-
-def _text(part: Any) -> str:
-    if isinstance(part, Recipe | Transform):
-        return part.text
-    raise ConfigError(f"a chain holds transforms and one recipe, not {part!r}")
