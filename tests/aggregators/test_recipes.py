@@ -11,8 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fedelta.aggregators.base import Key, Member, chain
-from fedelta.aggregators.classics import dare, fedavg, ties
+from fedelta.aggregators.base import Key, Member
 from fedelta.aggregators.recipes import (
     METHODS,
     TRANSFORMS,
@@ -21,7 +20,6 @@ from fedelta.aggregators.recipes import (
     recipe,
 )
 from fedelta.aggregators.reductions import reduce
-from fedelta.aggregators.transforms import clip, scale, trim
 from fedelta.protocols import seeds
 from fedelta.protocols.errors import BoundsError, ConfigError, PayloadError, QuorumError
 from fedelta.protocols.vectors import Floats, TaskVector
@@ -246,29 +244,6 @@ def test_other_tensors_are_refused_by_name() -> None:
 def test_what_is_asked_for_wrongly_is_said(text: str) -> None:
     with pytest.raises(ConfigError):
         recipe(text)
-
-
-def test_a_chain_of_transforms_is_part_of_the_chain_around_it() -> None:
-    made = recipe("chain(clip(1.0), trim(0.05)) | ties(0.5)")
-    assert made.text == recipe("clip(1.0) | trim(0.05) | ties(0.5)").text
-
-
-def test_values_compose_as_texts_do() -> None:
-    for value, text in [
-        (clip(1.0) | trim(0.05) | ties(0.5), "clip(1.0) | trim(0.05) | ties(0.5)"),
-        (chain(clip(1.0), trim(0.05)) | fedavg(), "clip(1.0) | trim(0.05) | fedavg()"),
-        (
-            clip(1.0) | (trim(0.1) | dare() | scale(2.0)),
-            "clip(1.0) | trim(0.1) | dare() | scale(2.0)",
-        ),
-    ]:
-        made = recipe(text)
-        assert (value.text, value.gain) == (made.text, made.gain)
-        assert [one.text for one in value.before] == [one.text for one in made.before]
-    with pytest.raises(ConfigError, match="exactly one recipe"):
-        fedavg() | fedavg()
-    with pytest.raises(ConfigError, match="not 'fedavg'"):
-        clip(1.0) | "fedavg"
 
 
 def test_texts_read_back() -> None:
