@@ -4,7 +4,7 @@ Three rounds of the encoder preset's clients under strong skew by Flower's own
 strategies (`flowertunes.py`) and by runs of ours; and the one-shot clients of
 `evidence.py` merged by peft, mergekit and by us (`strangers.py`). The same data, seeds
 and local training for all. What is found is kept in ``results/against.json``;
-``--cells N`` runs N more. Prints the tables of docs/evidence.md.
+``--cells N`` runs N more. Prints the tables of docs/findings.md.
 """
 
 import argparse
@@ -159,7 +159,7 @@ def _table(
 
 
 def tables(rows: exhibits.Rows) -> Iterator[tuple[str, str]]:
-    """By mark in docs/evidence.md."""
+    """By mark in docs/findings.md."""
     if rows:
         yield "federations", federations(rows)
         yield "merges", merges(rows)

@@ -167,7 +167,7 @@ def _perplexities(held: Rows, wire: str) -> dict[str, list[float]]:
 
 
 def tables(rows: Rows) -> Iterator[tuple[str, str]]:
-    """Everything that the rows tell, by its mark in docs/evidence.md."""
+    """Everything that the rows tell, by its mark in docs/findings.md."""
     single = some(rows, preset="icd10", rounds=1)
     if single:
         wires = list(single[0]["recipes"])

@@ -114,8 +114,8 @@ def recipes(page: str) -> str:
     return filled(page, (("methods", methods()), ("lora", lora())))
 
 
-def evidence(page: str) -> str:
-    """The page on evidence with its tables made anew from what is kept."""
+def findings(page: str) -> str:
+    """The page of findings with its tables made anew from what is kept."""
     from fedelta.benchmarks import against, exhibits, quality
     from fedelta.benchmarks.evidence import RESULTS
 
@@ -136,5 +136,5 @@ if __name__ == "__main__":
     (DOCS / "configuration.md").write_text(configuration())
     page = DOCS / "recipes.md"
     page.write_text(recipes(page.read_text()))
-    page = DOCS / "evidence.md"
-    page.write_text(evidence(page.read_text()))
+    page = DOCS / "findings.md"
+    page.write_text(findings(page.read_text()))

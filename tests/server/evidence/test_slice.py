@@ -17,7 +17,7 @@ from fedelta.benchmarks import against, exhibits, foresights, quality, strangers
 from fedelta.benchmarks.evidence import DENSE, FEW, RESULTS, SPARSE, TWO
 from fedelta.protocols import seeds
 from fedelta.protocols.vectors import Floats, Pair, TaskVector
-from fedelta.tests.pages import DOCS, evidence
+from fedelta.tests.pages import DOCS, findings
 
 ROOT = Path(fedelta.__file__).parent
 
@@ -97,8 +97,8 @@ def test_runs_of_several_rounds_and_other_presets_have_tables_of_their_own() -> 
 def test_the_page_says_what_is_kept() -> None:
     rows = quality.read(RESULTS) + quality.read(against.RESULTS)
     assert all("torch" in row["versions"] and "seed" in row for row in rows)
-    page = (DOCS / "evidence.md").read_text()
-    assert evidence(page) == page, "make docs"
+    page = (DOCS / "findings.md").read_text()
+    assert findings(page) == page, "make docs"
 
 
 def replies() -> list[Arrival]:
