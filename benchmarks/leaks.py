@@ -154,7 +154,7 @@ def plot(rows: list[dict[str, Any]], path: Path) -> None:
     from matplotlib import pyplot as plt
 
     shown = (
-        (MEMBERS, "odds_auc", "members: AUC (0.5: a guess)", (0.45, 1.0)),
+        (MEMBERS, "odds_auc", "members: AUC (0.5: a guess)", (0.4, 1.0)),
         (WORDS, "recovered", "words: share recovered", (0.0, 1.0)),
         (CANARIES, "exposure_8", "canary, 8 times: exposure in bits", (0.0, 6.0)),
     )
@@ -172,8 +172,16 @@ def plot(rows: list[dict[str, Any]], path: Path) -> None:
             for place, name in enumerate(names):
                 wanted = {"view": view, "defence": name}
                 some = [row for row in told if wanted.items() <= row.items()]
-                spot = (place + shift, _mean(some, key), 0.38)
-                axis.barh(*spot, color=color, label=None if place else view)
+                # Bars begin at what a guess reaches.
+                guess = 0.5 if key.endswith("auc") else 0.0
+                axis.barh(
+                    place + shift,
+                    _mean(some, key) - guess,
+                    0.38,
+                    left=guess,
+                    color=color,
+                    label=None if place else view,
+                )
         axis.set(title=title, xlim=limits)
     axes[0].set_yticks(range(len(names)), names)
     axes[0].invert_yaxis()

@@ -105,7 +105,8 @@ def drawn(found: Sequence[Row], folder: Path) -> None:
                 lines.setdefault(name, []).append((row.clients, row.times))
         for name, points in lines.items():
             axes.plot(*zip(*sorted(points), strict=True), marker="o", label=name)
-        axes.set(xlabel="clients", ylabel="multiples of the floor (CPU)")
+        told = "times the floor of the bytes that travelled (CPU)"
+        axes.set(xlabel="clients", ylabel=told)
         counts = sorted({row.clients for row in found if row.size == size})
         axes.set_xscale("log", base=2)
         axes.set_xticks(counts, [f"{count}" for count in counts])

@@ -169,7 +169,7 @@ def draw(rows: list[Row], path: Path) -> None:
         fontsize=10,
     )
     figure.tight_layout()
-    figure.savefig(path, dpi=80)
+    figure.savefig(path, dpi=80, bbox_inches="tight")
     plt.close(figure)
 
 
