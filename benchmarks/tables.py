@@ -4,7 +4,10 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
+COLORS = {"dense": "C0", "0.01": "C1", "0.05": "C2", "0.2": "C3", "dare": "C4"}
+STYLES = {"fedelta": "-", "peft": "--", "mergekit": ":"}
 HEAD = (
     "model  form   K  merge          by            floor s    CPU s   wall s  x floor"
     "  x inflated  all: wall s    CPU s  waited  memory  differs"
@@ -90,34 +93,57 @@ def written(found: Sequence[Row], folder: Path) -> None:
 
 
 def drawn(found: Sequence[Row], folder: Path) -> None:
-    """Draw a picture a model: multiples of the floor by clients."""
+    """Draw a picture a model, a panel a merge: multiples of the floor by clients."""
     import matplotlib as mpl
 
     mpl.use("Agg")
     from matplotlib import pyplot as plt
 
     for size in dict.fromkeys(row.size for row in found):
-        figure, axes = plt.subplots(figsize=(9, 5))
-        lines: dict[str, list[tuple[int, float]]] = {}
-        for row in found:
-            if row.size == size:
-                name = f"{row.by} {row.method}, {row.form}"
-                lines.setdefault(name, []).append((row.clients, row.times))
-        for name, points in lines.items():
-            axes.plot(*zip(*sorted(points), strict=True), marker="o", label=name)
-        told = "times the floor of the bytes that travelled (CPU)"
-        axes.set(xlabel="clients", ylabel=told)
-        counts = sorted({row.clients for row in found if row.size == size})
-        axes.set_xscale("log", base=2)
-        axes.set_xticks(counts, [f"{count}" for count in counts])
-        axes.set_yscale("log")
-        for formatter in (
-            axes.yaxis.set_major_formatter,
-            axes.yaxis.set_minor_formatter,
-        ):
-            formatter("{x:g}")
-        axes.set_title(f"Merging {size} parameters")
-        axes.legend(fontsize=7, bbox_to_anchor=(1.02, 1), loc="upper left")
+        rows = [row for row in found if row.size == size]
+        methods = list(dict.fromkeys(row.method for row in rows))
+        wide = (3 + 3.5 * len(methods), 5)
+        figure, panels = plt.subplots(
+            1, len(methods), figsize=wide, sharey=True, squeeze=False
+        )
+        for axes, method in zip(panels[0], methods, strict=True):
+            _panel(axes, [row for row in rows if row.method == method])
+            axes.set_title(f"{method}, {size} parameters")
+        panels[0][0].set_ylabel("times the floor of the bytes that travelled (CPU)")
+        told = {
+            label: line
+            for axes in panels[0]
+            for line, label in zip(*axes.get_legend_handles_labels(), strict=True)
+        }
+        figure.legend(
+            told.values(), told, fontsize=8, bbox_to_anchor=(1, 0.95), loc="upper left"
+        )
         figure.tight_layout()
-        figure.savefig(folder / f"merge-{size}.png", dpi=120)
+        path = folder / f"merge-{size}.png"
+        figure.savefig(path, dpi=110, bbox_inches="tight")
         plt.close(figure)
+
+
+def _panel(axes: Any, rows: Sequence[Row]) -> None:
+    """One merge's lines: a colour a form, dashes for other libraries."""
+    lines: dict[tuple[str, str], list[tuple[int, float]]] = {}
+    for row in rows:
+        lines.setdefault((row.form, row.by), []).append((row.clients, row.times))
+    for (form, by), points in lines.items():
+        axes.plot(
+            *zip(*sorted(points), strict=True),
+            color=COLORS.get(form, "C5"),
+            linestyle=STYLES.get(by, "-."),
+            marker="o",
+            label=f"{by}, {form}",
+        )
+    counts = sorted({row.clients for row in rows})
+    axes.set_xlabel("clients")
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(counts, [f"{count}" for count in counts])
+    axes.set_yscale("log")
+    ticks = [n * d for d in (0.1, 1, 10, 100) for n in (1, 2, 5)]
+    low, high = axes.get_ylim()
+    shown = [one for one in ticks if low <= one <= high]
+    axes.set_yticks(shown, [f"{one:g}" for one in shown])
+    axes.set_yticks([], minor=True)
