@@ -204,7 +204,15 @@ def lora(name: str, at: int, turn: Callable[[Reals], Reals]) -> Arrival:
 
 @pytest.mark.parametrize(
     "text",
-    ["krum(1)", "median", "nnm", "model_stock", "karcher", "ties", "trim(0.3) | fedavg"],
+    [
+        "krum(1)",
+        "median",
+        "nnm",
+        "model_stock",
+        "karcher",
+        "ties",
+        "trim(0.3) | fedavg",
+    ],
 )
 def test_in_product_space_a_gauge_changes_nothing(text: str) -> None:
     plain = [lora(f"c{k}", k, lambda one: one) for k in range(5)]
