@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from flwr.app import Message
 from flwr.serverapp import Grid
+from flwr.supercore.inflatable.inflatable_utils import ObjectPushError
 
 from ...protocols.errors import QuorumError
 from ...protocols.messages import to_bytes
@@ -29,6 +30,8 @@ LOOK = 2.0
 """Seconds between looks at who is there while replies are awaited."""
 STALLED = 5.0
 """Seconds from which on one pull is of a reply that is listed and does not come."""
+TRIES = 5
+"""How often a message is sent that SuperLink forgot half of, by dying meanwhile."""
 
 
 class HostGrid(OuterGrid):
@@ -101,7 +104,7 @@ class HostGrid(OuterGrid):
 
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
         """Send messages."""
-        return self._grid.push_messages(list(messages))
+        return [name for one in messages for name in self._sent(one)[1]]
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
         """The replies that are there by now."""
@@ -114,9 +117,10 @@ class HostGrid(OuterGrid):
         asked: dict[str, Message] = {}
         for message in messages:
             down = len(to_bytes(message))
-            for name in self._grid.push_messages([message]):
-                asked[str(name)] = message
-                self.receipts[str(name)] = Receipt(down)
+            sent, names = self._sent(message)
+            for name in names:
+                asked[name] = sent
+                self.receipts[name] = Receipt(down)
         return self._stream(asked, time.monotonic() + (timeout or float("inf")))
 
     def _stream(self, asked: dict[str, Message], limit: float) -> Iterator[Message]:
@@ -186,15 +190,28 @@ class HostGrid(OuterGrid):
 
     def _ask_again(self, name: str, message: Message, pulling: Pulling) -> None:
         """The same question once more: its node was away, and may have lost it."""
-        given = message.metadata
-        LOG.warning("node %d was away; it is asked again", given.dst_node_id)
-        again = Message(
-            message.content,
-            given.dst_node_id,
-            given.message_type,
-            group_id=given.group_id,
-        )
-        for one in self._grid.push_messages([again]):
-            self._again[str(one)] = name
-            pulling.add([str(one), name])
+        node = message.metadata.dst_node_id
+        LOG.warning("node %d was away; it is asked again", node)
+        again, names = self._sent(_again(message))
+        for one in names:
+            self._again[one] = name
+            pulling.add([one, name])
         self.receipts[name] = Receipt(self.receipts[name].down + len(to_bytes(again)))
+
+    def _sent(self, message: Message) -> tuple[Message, list[str]]:
+        """Send one message, anew where SuperLink died in the middle of it."""
+        for _ in range(TRIES - 1):
+            try:
+                return message, [str(n) for n in self._grid.push_messages([message])]
+            except ObjectPushError:
+                LOG.warning("SuperLink forgot half a message; it is sent anew")
+                message = _again(message)
+        return message, [str(n) for n in self._grid.push_messages([message])]
+
+
+def _again(message: Message) -> Message:
+    """The same question as a message of its own."""
+    given = message.metadata
+    return Message(
+        message.content, given.dst_node_id, given.message_type, group_id=given.group_id
+    )

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 
 import pytest
 from flwr.app import Message, RecordDict
+from flwr.supercore.inflatable.inflatable_utils import ObjectPushError
 
 from fedelta.protocols.refusals import Reason
 from fedelta.server.arrivals import silence
@@ -62,3 +63,31 @@ def test_a_stalled_upload_is_told_from_silence(monkeypatch: pytest.MonkeyPatch) 
     assert [one.metadata.src_node_id for one in replies] == [2]
     why = [silence(host, message).reason for message in asked[1:]]
     assert why == [Reason.UPLOAD_STALLED, Reason.TIMEOUT]
+
+
+class Forgetful(Dripping):
+    """A transport that dies so many times in the middle of a message."""
+
+    def __init__(self, deaths: int) -> None:
+        super().__init__(0)
+        self.deaths = deaths
+
+    def push_messages(self, messages: Iterable[Message]) -> list[str]:
+        """Take the messages, or lose them."""
+        given = super().push_messages(messages)
+        if self.deaths:
+            self.deaths -= 1
+            raise ObjectPushError("0" * 64, 1, "before it died")
+        return given
+
+
+def test_a_message_that_superlink_forgot_is_sent_anew() -> None:
+    inner = Forgetful(grids.TRIES - 1)
+    host = HostGrid(inner, inner.nodes)
+    (reply,) = host.send_and_receive([Message(RecordDict(), 2, "train", group_id="1")])
+    assert reply.metadata.src_node_id == 2
+    assert len(inner.sent) == grids.TRIES
+    with pytest.raises(ObjectPushError):
+        HostGrid(Forgetful(grids.TRIES), inner.nodes).push_messages(
+            [Message(RecordDict(), 2, "train", group_id="1")]
+        )
