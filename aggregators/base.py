@@ -72,8 +72,18 @@ class Member:
     group: str = ""
 
 
+class Chained:
+    """What ``|`` makes chains of."""
+
+    __slots__ = ()
+
+    def __or__(self, after: Any) -> Any:
+        """What `chain` makes of both."""
+        return chain(self, after)
+
+
 @dataclass(frozen=True, slots=True)
-class Transform:
+class Transform(Chained):
     """One contribution to one.
 
     Attributes:
@@ -89,19 +99,11 @@ class Transform:
     apply: Callable[[Contribution, Key], Contribution]
     factor: Callable[[float], float] | None = None
 
-    def __or__(self, after: Any) -> Any:
-        """What `chain` makes of both."""
-        return chain(self, after)
 
-
-class Pipe(tuple[Transform, ...]):
+class Pipe(Chained, tuple[Transform, ...]):
     """Transforms in their order, before it is said which recipe they lead to."""
 
     __slots__ = ()
-
-    def __or__(self, after: Any) -> Any:
-        """What `chain` makes of both."""
-        return chain(self, after)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +153,7 @@ class Reducer:
 
 
 @dataclass(frozen=True, slots=True)
-class Recipe:
+class Recipe(Chained):
     """A federated merge.
 
     Attributes:
@@ -176,10 +178,6 @@ class Recipe:
     after: tuple[Transform, ...] = ()
     spaces: tuple[str, ...] = SPACES
     baseless: bool = False
-
-    def __or__(self, after: Any) -> Any:
-        """What `chain` makes of both."""
-        return chain(self, after)
 
     @property
     def linear(self) -> bool:

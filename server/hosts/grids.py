@@ -192,7 +192,7 @@ class HostGrid(OuterGrid):
         """The same question once more: its node was away, and may have lost it."""
         node = message.metadata.dst_node_id
         LOG.warning("node %d was away; it is asked again", node)
-        again, names = self._sent(_again(message))
+        again, names = self._sent(_anew(message))
         for one in names:
             self._again[one] = name
             pulling.add([one, name])
@@ -205,11 +205,11 @@ class HostGrid(OuterGrid):
                 return message, [str(n) for n in self._grid.push_messages([message])]
             except ObjectPushError:
                 LOG.warning("SuperLink forgot half a message; it is sent anew")
-                message = _again(message)
+                message = _anew(message)
         return message, [str(n) for n in self._grid.push_messages([message])]
 
 
-def _again(message: Message) -> Message:
+def _anew(message: Message) -> Message:
     """The same question as a message of its own."""
     given = message.metadata
     return Message(
