@@ -20,13 +20,14 @@ from fedelta.benchmarks.uploads import (
     SUM,
     UPLOAD,
     Defence,
+    folded,
     kept,
     seen,
     sent,
+    trained,
     usual,
 )
 from fedelta.client import data, models, texts
-from fedelta.client.adapters import adapted
 from fedelta.client.data import Examples
 from fedelta.client.evaluation import evaluate
 from fedelta.client.training import TorchTrainer
@@ -99,7 +100,7 @@ class Nest:
                 for name, one in zip(self.names, self.changes, strict=True)
             )
             for view in (UPLOAD, SUM):
-                self._fold(seen(view, own, others))
+                folded(self.base, self.config, seen(view, own, others))
                 row: dict[str, Any] = {"view": view, "defence": defence.name}
                 for ward, times in self.repeats.items():
                     exposed, recovered = self._judged(ward)
@@ -120,13 +121,9 @@ class Nest:
         own = own.take(np.arange(min(limit, len(own))))
         if name == self.names[0]:
             own = self._planted(own)
-        self.base.reset()
         config = self.config
-        start = self.base.start(config, models.run_key(config), 1)
-        with adapted(self.base, config, start) as adapter:
-            key = seeds.key("canaries", config.run.seed, name)
-            TorchTrainer(config).train(adapter, own, key)
-            return adapter.change()
+        key = seeds.key("canaries", config.run.seed, name)
+        return trained(self.base, config, own, key, TorchTrainer(config))
 
     def _planted(self, own: Examples) -> Examples:
         lines = [
@@ -136,13 +133,6 @@ class Nest:
         ]
         labels = np.full(len(lines), own.labels[0], np.int64)
         return Examples((*own.texts, *lines), np.concatenate([own.labels, labels]))
-
-    def _fold(self, change: Change) -> None:
-        self.base.reset()
-        update = dict(change)
-        for pair in self.base.pairs(self.config):
-            update[pair.b] = change[pair.b] * np.float32(pair.scaling)
-        self.base.fold(update)
 
     def _rows(self, ward: str, codes: Sequence[int]) -> list[Any]:
         scripts = tuple(texts.pair(*canary(ward, one)) for one in codes)

@@ -19,9 +19,11 @@ from fedelta.benchmarks.uploads import (
     SUM,
     UPLOAD,
     Defence,
+    folded,
     kept,
     seen,
     sent,
+    trained,
     usual,
 )
 from fedelta.client import models
@@ -118,12 +120,7 @@ class Stage:
 
     def folded(self, change: Change) -> Any:
         """The base with a change in it."""
-        self.base.reset()
-        update = dict(change)
-        for pair in self.base.pairs(self.config):
-            update[pair.b] = change[pair.b] * np.float32(pair.scaling)
-        self.base.fold(update)
-        return self.base
+        return folded(self.base, self.config, change)
 
     def quality(self, defence: Defence) -> float:
         """What some merges of such changes are worth."""
@@ -138,13 +135,8 @@ class Stage:
         return kept(cache, f"client{place}", lambda: self._trained(own, place))
 
     def _trained(self, own: Examples, place: int) -> Change:
-        self.base.reset()
-        config = self.config
-        start = self.base.start(config, models.run_key(config), 1)
-        key = seeds.key("leaks", "train", config.run.seed, place)
-        with adapted(self.base, config, start) as adapter:
-            self._trainer(own, key).train(adapter, own, key)
-            return adapter.change()
+        key = seeds.key("leaks", "train", self.config.run.seed, place)
+        return trained(self.base, self.config, own, key, self._trainer(own, key))
 
     def _trainer(self, own: Examples, key: int) -> Trainer:
         if not self.epsilon:

@@ -9,6 +9,7 @@ kind, on which it trains as the client does.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from safetensors.numpy import load_file, save_file
@@ -17,7 +18,12 @@ from fedelta.aggregators.base import Key
 from fedelta.aggregators.products import Read
 from fedelta.aggregators.recipes import recipe
 from fedelta.benchmarks.adversaries import Change, mean, norm, times
+from fedelta.client import models
+from fedelta.client.adapters import adapted
+from fedelta.client.data import Examples
+from fedelta.client.training import Trainer
 from fedelta.protocols import seeds
+from fedelta.protocols.settings import Config
 from fedelta.protocols.vectors import Contribution, TaskVector
 
 UPLOAD, SUM = "upload", "sum"
@@ -52,6 +58,27 @@ DEFENCES = (
     Defence("clip, noise 1", clip=1.0, noise=1.0),
 )
 """Noise 1 with all clients in every round is client-level privacy of z = 1."""
+
+
+def trained(
+    base: Any, config: Config, own: Examples, key: int, trainer: Trainer
+) -> Change:
+    """What a client's first round changes, before any defence."""
+    base.reset()
+    start = base.start(config, models.run_key(config), 1)
+    with adapted(base, config, start) as adapter:
+        trainer.train(adapter, own, key)
+        return adapter.change()
+
+
+def folded(base: Any, config: Config, change: Change) -> Any:
+    """The base with a change in it."""
+    base.reset()
+    update = dict(change)
+    for pair in base.pairs(config):
+        update[pair.b] = change[pair.b] * np.float32(pair.scaling)
+    base.fold(update)
+    return base
 
 
 def sent(

@@ -91,6 +91,18 @@ class Recording:
             )
         return found
 
+    def chosen(self, number: int = 0) -> int:
+        """A round whose replies are kept: the one asked for; 0: the last one.
+
+        Raises:
+            ConfigError: the replies of that round are not kept.
+        """
+        whole = self.complete()
+        found = number or whole[-1]
+        if found not in whole:
+            raise ConfigError(f"the replies of round {found} are not kept: {whole}")
+        return found
+
     def session(self, base: "Base", config: Config, record: Record) -> Session:
         """The run's session as it was before round 1, with other settings.
 

@@ -56,10 +56,7 @@ def diagnose(
     """
     with revisited(folder) as visit:
         protections.once(visit.tape.config, Path(folder))
-        whole = visit.tape.complete()
-        chosen = number or whole[-1]
-        if chosen not in whole:
-            raise ConfigError(f"the replies of round {chosen} are not kept: {whole}")
+        chosen = visit.tape.chosen(number)
         if not len(visit.tape.task.test):
             raise ConfigError("there is no test set (data.test) to probe with")
         some = _probe(visit, probe)

@@ -58,10 +58,7 @@ def divide(
         raise ConfigError(f"{out} is there already: choose another folder by --out")
     with revisited(folder) as visit:
         protections.once(visit.tape.config, Path(folder))
-        whole = visit.tape.complete()
-        chosen = number or whole[-1]
-        if chosen not in whole:
-            raise ConfigError(f"the replies of round {chosen} are not kept: {whole}")
+        chosen = visit.tape.chosen(number)
         wanted = metric or visit.tape.config.eval.metric
         with visit.round(chosen) as played:
             if count > len(played.arrivals):
