@@ -54,18 +54,17 @@ FEW = ("fedavg()", "ties(density=0.2)", "model_stock()")
 TWO = ("fedavg()", "ties(density=0.2)")
 """By which pairs are merged."""
 LONG = ("fedavg()", "ties(density=0.8)", "min_agree(members=3)")
-"""Which are followed over several rounds."""
-SPOKEN = (
-    "fedavg()",
-    "fedavg() @ factors",
+"""Which are followed over several rounds under every skew."""
+LONGEST = (
     "fedavg() | scale(2.0)",
-    "ties(density=0.2)",
-    "ties(density=0.8)",
+    "ties(density=0.2) @ factors",
+    "dare(density=0.5)",
     "dare_ties(density=0.5)",
-    "min_agree(members=3)",
     "model_stock()",
+    "iso_c(gain=0.3)",
+    "grouped(fedavg(), ties(density=0.8))",
 )
-"""Which the language model is judged on."""
+"""Which besides under strong skew."""
 SKEWS = {"iid": "iid", "mild": "1.0", "strong": "0.1"}
 DENSE, SPARSE = "fp32", "sparse(density=0.2, values='sign256')"
 ROUNDS = 3
@@ -115,9 +114,13 @@ def cells(seeds: Sequence[int]) -> Iterator[Cell]:
     """The whole grid, what tells most first."""
     for seed in seeds:
         yield from (Cell("icd10", skew, seed) for skew in SKEWS)
-    yield from (Cell("smollm2-domains", "domains", seed) for seed in seeds[:3])
     for seed, text in product(seeds, LONG):
         yield Cell("icd10", "strong", seed, ROUNDS, text)
+    yield from (Cell("smollm2-domains", "domains", seed) for seed in seeds)
+    for seed, text in product(seeds, LONGEST):
+        yield Cell("icd10", "strong", seed, ROUNDS, text)
+    for seed, skew, text in product(seeds, ("iid", "mild"), LONG):
+        yield Cell("icd10", skew, seed, ROUNDS, text)
 
 
 def config(cell: Cell, size: Size) -> Config:
@@ -269,8 +272,7 @@ def main() -> None:
         left = [cell for cell in left if given.preset in cell.preset]
         if not left or time.monotonic() - begun > given.limit:
             break
-        recipes = RECIPES if left[0].preset == "icd10" else SPOKEN
-        row = run(left[0], recipes, given.home, Size())
+        row = run(left[0], RECIPES, given.home, Size())
         quality.write(given.results, [*quality.read(given.results), row])
         print(left[0], row["cpu_seconds"], flush=True)
     rows = quality.read(given.results)
