@@ -78,7 +78,7 @@ def _clients(history: History) -> Iterator[Card]:
     final = history.summary["metrics"]["final"].get(metric)
     if not alone or final is None:
         return
-    gainers = sum(final >= value for value in alone.values())
+    gainers = sum(final > value for value in alone.values())
     picture = plots.by_client(alone, final, metric)
     rows = tuple(
         (name, told(metric, value), gained(metric, final, value))
@@ -138,9 +138,9 @@ def _pairs(history: History) -> Iterator[Card]:
     two = plots.heat(found["conflict"], names, "sign conflict", LOCAL)
     yield Card(
         f"How alike are the clients' updates? Round {found['round']}",
-        "Left: cosine between two clients' updates; near 0 they have little in "
-        "common, below 0 they pull apart. Right: the share of elements that both "
-        "move, in opposite directions; unrelated updates are at one half.",
+        "Cosine of two clients' updates: near 0 they have little in common, below 0 "
+        "they pull apart. Sign conflict: the share of elements that both move, in "
+        "opposite directions; unrelated updates are at one half.",
         (one, two),
         wide=True,
     )

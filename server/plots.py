@@ -281,5 +281,7 @@ def _percent(axes: Axes, metric: str, axis: str = "y") -> None:
     if is_share(metric):
         which = axes.yaxis if axis == "y" else axes.xaxis
         which.set_major_formatter(
-            FuncFormatter(lambda value, _: f"{100 * value:.0f} %")
+            FuncFormatter(
+                lambda at, _: f"{100 * at:.0f} %" if 0 <= round(at, 6) <= 1 else ""
+            )
         )

@@ -57,6 +57,11 @@ def test_a_metric_that_is_no_share_has_no_percent() -> None:
     assert "%" not in text.replace('width="100%"', "")
 
 
+def test_no_axis_promises_more_than_all() -> None:
+    text = plots.by_round([(0, 1.0), (1, 1.0)], {}, "accuracy")
+    assert not re.findall(r"10[1-9] %", text)
+
+
 def test_one_round_and_one_phase() -> None:
     assert "round 1" in plots.by_phase([(1, {"clients": 2.0})])
 

@@ -100,6 +100,15 @@ def test_gains_and_losses_are_told_apart(run: Path) -> None:
     assert "7 of 8 clients do better" in page(history)
 
 
+def test_who_does_as_well_does_not_do_better(run: Path) -> None:
+    path = run / "summary.json"
+    summary = json.loads(path.read_text())
+    for own in summary["metrics"]["local"]:
+        own.get("metrics", own)["accuracy"] = summary["metrics"]["final"]["accuracy"]
+    path.write_text(json.dumps(summary))
+    assert "0 of 8 clients do better" in page(History.read(run))
+
+
 def test_a_layers_matrix_is_averaged_beside_its_diagonal() -> None:
     layers = {
         "a": {"cosine": [[1.0, 0.2], [0.4, 1.0]], "conflict": [[0, 0.5], [0.5, 0]]}
