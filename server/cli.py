@@ -8,7 +8,7 @@ anything else. What is heavy is imported where a command needs it, so that
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -20,10 +20,10 @@ from ..client.joins.commands import app as join_commands
 from ..protocols.errors import ConfigError, FedeltaError, RoundError
 from .commands import compare, init, inspect, replay, report
 from .custodies import verify, withdraw
-from .evidence.blendcommands import COMMANDS as BLENDS
-from .evidence.commands import COMMANDS as EVIDENCE
-from .evidence.owncommands import COMMANDS as OWN
-from .evidence.taskcommands import COMMANDS as TASKS
+from .evidence.blendcommands import blend
+from .evidence.commands import diagnose, export, plan, search
+from .evidence.owncommands import cluster, experts, personalise
+from .evidence.taskcommands import evaluate
 from .hosts.commands import app as host_commands
 from .regions.commands import app as region_commands
 
@@ -32,11 +32,9 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    suggest_commands=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.add_typer(host_commands, name="host")
-app.add_typer(join_commands, name="join")
-app.add_typer(region_commands, name="region")
 
 Override = Annotated[
     list[str] | None,
@@ -73,7 +71,6 @@ def _common(
     """What every command takes (`main` reads the last two wherever they stand)."""
 
 
-@app.command()
 def simulate(
     config: Annotated[
         Path | None, typer.Argument(metavar="CONFIG.toml", help="The run's tables.")
@@ -118,7 +115,6 @@ def simulate(
     _close(folder, summary, seconds, quiet=quiet, as_json=as_json)
 
 
-@app.command()
 def resume(
     folder: Folder,
     *,
@@ -136,7 +132,6 @@ def resume(
     _close(folder, summary, seconds, quiet=quiet, as_json=as_json)
 
 
-@app.command()
 def methods(*, as_json: AsJson = False) -> None:
     """List the merges: what each needs and which properties it keeps."""
     from ..aggregators.recipes import describe
@@ -153,7 +148,6 @@ def methods(*, as_json: AsJson = False) -> None:
         Console().print(table)
 
 
-@app.command()
 def merge(
     models: Annotated[
         list[Path] | None,
@@ -197,20 +191,21 @@ def merge(
     typer.echo(out)
 
 
-for _command in (
-    init,
-    *EVIDENCE,
-    *OWN,
-    *BLENDS,
-    *TASKS,
-    report,
-    replay,
-    compare,
-    inspect,
-    verify,
-    withdraw,
+_PANELS: dict[str, tuple[Callable[..., None], ...]] = {
+    "A run": (init, plan, simulate, resume, report),
+    "After it": (compare, replay, diagnose, evaluate, search),
+    "Models": (methods, merge, export, blend, personalise, cluster, experts),
+    "Proof": (verify, withdraw, inspect),
+}
+for _panel, _commands in _PANELS.items():
+    for _command in _commands:
+        app.command(rich_help_panel=_panel)(_command)
+for _name, _group in (
+    ("host", host_commands),
+    ("join", join_commands),
+    ("region", region_commands),
 ):
-    app.command()(_command)
+    app.add_typer(_group, name=_name, rich_help_panel="Between institutions")
 
 
 def _numbers(text: str | None) -> list[float] | None:

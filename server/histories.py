@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..protocols.errors import CheckpointError
 from . import files, records
 from .tables import leading
 
@@ -37,6 +38,13 @@ class History:
         Raises:
             CheckpointError: a file is missing or broken; the message names it.
         """
+        if not (folder / CONFIG).exists():
+            raise CheckpointError(f"{folder} holds no run: there is no {CONFIG} in it")
+        if not (folder / SUMMARY).exists():
+            raise CheckpointError(
+                f"{folder}: the run is not finished, there is no {SUMMARY}: go on by "
+                "`fedelta resume`, or look on by `fedelta report --serve`"
+            )
         config = files.read_json(folder / CONFIG)
         summary = files.read_json(folder / SUMMARY)
         return cls(folder, config, summary, tuple(records.read(folder / RECORD)))

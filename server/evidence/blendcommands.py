@@ -45,6 +45,3 @@ def blend(
     for name, value in found["judged"].items():
         console.print(f"{name:8}{told(metric, value)}", highlight=False)
     console.print(str(out / "model"), soft_wrap=True, highlight=False)
-
-
-COMMANDS = (blend,)

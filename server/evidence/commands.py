@@ -180,6 +180,3 @@ def search(  # noqa: PLR0913  one argument an option
         over or (), budget, sampler, metric or chosen.eval.metric, halving=halving
     )
     explorations.explore(chosen, asked, out, workers, as_json=as_json)
-
-
-COMMANDS = (plan, diagnose, search, export)

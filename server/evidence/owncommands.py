@@ -100,6 +100,3 @@ def experts(  # noqa: PLR0913  one argument an option
     console = Console()
     console.print(ownsheets.values(found, routers.MODELS))
     console.print(out, soft_wrap=True, highlight=False)
-
-
-COMMANDS = (personalise, cluster, experts)

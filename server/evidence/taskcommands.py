@@ -48,6 +48,3 @@ def table(found: Mapping[str, Any]) -> Table:
             shown = f"{models['base'][name]:.4g}", f"{value:.4g}"
             made.add_row(task, name, *shown, "-" if error is None else f"{error:.2g}")
     return made
-
-
-COMMANDS = (evaluate,)

@@ -125,7 +125,20 @@ def test_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_report_of_no_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert ran("report", str(tmp_path)) == 1
-    assert "config.json" in capsys.readouterr().err
+    assert "holds no run" in capsys.readouterr().err
+
+
+def test_report_of_a_stopped_run_says_how_to_go_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (made(tmp_path) / "summary.json").unlink()
+    assert ran("report", str(tmp_path)) == 1
+    assert "fedelta resume" in capsys.readouterr().err
+
+
+def test_what_was_meant_is_told_once(capsys: pytest.CaptureFixture[str]) -> None:
+    assert ran("simualte") == 2
+    assert capsys.readouterr().err.count("simulate") == 1
 
 
 def test_methods(capsys: pytest.CaptureFixture[str]) -> None:
