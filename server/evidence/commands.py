@@ -103,13 +103,21 @@ def _parted(text: str) -> tuple[str, str, str]:
     return text.partition("=")
 
 
-def diagnose(
+def diagnose(  # noqa: PLR0913  one argument an option
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A run's folder.")],
     *,
     number: Annotated[
         int, typer.Option("--round", min=0, help="0: the last that is kept.")
     ] = 0,
     probe: Annotated[int, typer.Option(min=2, help="Texts of the public probe.")] = 64,
+    texts: Annotated[
+        int,
+        typer.Option(
+            help="Of each client's that models are judged on (of the test set four "
+            "times as many); 0: all. If none, 64; of a language model 8.",
+            show_default=False,
+        ),
+    ] = -1,
     metric: Annotated[
         str, typer.Option(help="Of clients' tasks.", show_default=False)
     ] = "",
@@ -124,20 +132,24 @@ def diagnose(
 ) -> None:
     """Say whether a round's models merge, and what each client got; no training."""
     models()
+    from .diagnoses import Asked
     from .diagnoses import diagnose as look
+    from .watches import watched
 
     sets = {name: Path(path) for name, _, path in map(_parted, beside or ())}
-    found = look(folder, number, probe=probe, metric=metric, beside=sets)
+    asked = Asked(number, probe, metric, sets, texts)
+    with watched("texts judged", quiet=as_json) as tell:
+        found = look(folder, asked, tell)
     if as_json:
         typer.echo(json.dumps(found, indent=2, sort_keys=True))
         return
     from rich.console import Console
 
-    from . import sheets
+    from . import findings
 
     console = Console()
-    for table in sheets.diagnosis(found):
-        console.print(table)
+    for part in findings.diagnosis(found):
+        console.print(part, highlight=False)
     console.print(f"fedelta report {folder}", soft_wrap=True, highlight=False)
 
 

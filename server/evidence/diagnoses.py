@@ -1,6 +1,7 @@
 """A finished run's round, looked into: would it merge, and what did each side get?"""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -17,38 +18,53 @@ from ...protocols.vectors import Floats
 from .. import files, protections, records
 from . import panels, retentions, soups
 from .keepers import model
+from .looks import COMMON, Look, Sets, Tell, unheard
 from .revisits import Revisit, Round, revisited
 
 FILE = "diagnosis.json"
 PROBE = 64
 """Texts of the public probe."""
-MOST_PAIRS = 10
+MOST_PAIRS = 6
 """Pairs of clients whose segments are walked, the least alike first."""
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What is looked at, and how closely.
+
+    Attributes:
+        number: the round; 0: the last one whose replies are kept.
+        probe: how many texts of the test set serve as a public probe.
+        metric: of clients' tasks; empty: `eval.metric`.
+        beside: labelled files by name: what else all models are judged on.
+        texts: of each client's that models are judged on; 0: all, below 0: a few (see
+            `looks`).
+    """
+
+    number: int = 0
+    probe: int = PROBE
+    metric: str = ""
+    beside: Mapping[str, Path] = field(default_factory=dict)
+    texts: int = -1
+
+
 def diagnose(
-    folder: Path,
-    number: int = 0,
-    *,
-    probe: int = PROBE,
-    metric: str = "",
-    beside: Mapping[str, Path] | None = None,
+    folder: Path, asked: Asked = Asked(), tell: Tell = unheard
 ) -> dict[str, Any]:
     """Look into one round of a finished run, from its sealed replies; no training.
 
     Args:
         folder: the run's; what is found goes to its ``diagnosis.json``.
-        number: the round; 0: the last one whose replies are kept.
-        probe: how many texts of the test set serve as a public probe.
-        metric: of clients' tasks; empty: `eval.metric`.
-        beside: labelled files by name: what else all models are judged on.
+        asked: what is looked at.
+        tell: takes how many texts were judged, and how many will be.
 
     Returns:
-        "round"; "updates" by layer and pair (see `fedelta.aggregators.compare`);
-        "states" and "barriers" (see `fedelta.client.probes`); "clients" (see
-        `retentions`) and "soup" (see `soups`); "sets": metrics of all models and of
-        the clients' ensemble on the test set and beside it (see `panels`);
-        "calibration" of the same models, where classes are told.
+        "round"; "judged", texts in all; "updates" by layer and pair (see
+        `fedelta.aggregators.compare`); "states" and "barriers" (see
+        `fedelta.client.probes`); "clients" (see `retentions`) and "soup" (see `soups`);
+        "sets": metrics of all models and of the clients' ensemble on the test set and
+        beside it (see `panels`); "calibration" of the same models, where classes are
+        told.
 
     Raises:
         ConfigError: no finished run, no such round, no test set to probe with, or
@@ -56,25 +72,44 @@ def diagnose(
     """
     with revisited(folder) as visit:
         protections.once(visit.tape.config, Path(folder))
-        chosen = visit.tape.chosen(number)
+        chosen = visit.tape.chosen(asked.number)
         if not len(visit.tape.task.test):
             raise ConfigError("there is no test set (data.test) to probe with")
-        some = _probe(visit, probe)
-        sets = panels.elsewhere(visit, beside or {})
+        look = Look(visit, asked.texts, tell)
+        some = _probe(visit, asked.probe)
+        sets = {panels.TEST: visit.tape.task.test}
+        sets |= panels.elsewhere(visit, asked.beside)
+        sets = {n: look.some(one, n, times=COMMON) for n, one in sets.items()}
         with visit.round(chosen) as played:
-            wanted = metric or visit.tape.config.eval.metric
+            wanted = asked.metric or visit.tape.config.eval.metric
+            updates = _layers(played)
+            look.begin(_volume(look, played, some, sets))
             found = {
                 "round": chosen,
                 "probe": len(some),
-                "updates": _layers(played),
-                **_before(visit, played, some),
-                "clients": retentions.measured(visit, played, wanted),
-                "soup": soups.greedy(visit, played, wanted),
-                **_all(visit, played, sets),
+                "judged": look.total,
+                "updates": updates,
+                **_before(look, played, some),
+                "clients": retentions.measured(look, played, wanted),
+                "soup": soups.greedy(look, played, wanted),
+                **_all(look, played, sets),
             }
     told = dict(records.finite(found))
     files.write_json(Path(folder) / FILE, told)
     return told
+
+
+def _volume(look: Look, played: Round, some: Examples, sets: Sets) -> int:
+    """How many texts will be judged."""
+    count = len(played.arrivals)
+    walked = min(MOST_PAIRS, count * (count - 1) // 2)
+    return (
+        (count + 2) * len(some)
+        + walked * probes.POINTS * len(look.some(some, "probe"))
+        + retentions.volume(look, played)
+        + soups.volume(look, played)
+        + sum(panels.volume(played, one) for one in sets.values())
+    )
 
 
 def _probe(visit: Revisit, count: int) -> Examples:
@@ -85,9 +120,9 @@ def _probe(visit: Revisit, count: int) -> Examples:
     return test.take(np.sort(order[:count]))
 
 
-def _before(visit: Revisit, played: Round, some: Examples) -> dict[str, Any]:
+def _before(look: Look, played: Round, some: Examples) -> dict[str, Any]:
     """Hidden states of all models, and losses on the way between some."""
-    base, config = model(visit.session), visit.tape.config
+    base, config = model(look.visit.session), look.visit.tape.config
     names = [one.name for one in played.arrivals]
     solos = {name: played.solo(name) for name in names}
     merged = played.merged().update
@@ -96,19 +131,21 @@ def _before(visit: Revisit, played: Round, some: Examples) -> dict[str, Any]:
     for update in models.values():
         with trial(base, update):
             states.append(probes.states(base, some.texts, config))
-    told = probes.divergence(states)
-    barriers = [
-        {"between": two}
-        | probes.barrier(base, (solos[two[0]], solos[two[1]]), some, config)
-        for two in _pairs(names, told["rate_gap"])
-    ]
+        look.judged(len(some))
+    told, few, barriers = probes.divergence(states), look.some(some, "probe"), []
+    for one, other in _pairs(names, told["rate_gap"]):
+        ends = solos[one], solos[other]
+        found = probes.barrier(base, ends, few, config)
+        barriers.append({"between": [one, other]} | found)
+        look.judged(probes.POINTS * len(few))
     return {"states": {"models": list(models), **told}, "barriers": barriers}
 
 
 def _layers(played: Round) -> dict[str, Any]:
-    """How updates stand to each other, layer by layer and pair by pair."""
+    """How updates stand to each other, whole, and layer by layer and pair by pair."""
     found = compare(played.arrivals, pairs=True)
-    return {key: found[key] for key in ("clients", "densities", "pairs")}
+    kept = ("clients", "densities", "pairs", "cosine", "conflict_trimmed")
+    return {key: found[key] for key in kept}
 
 
 def _pairs(names: Sequence[str], gaps: Sequence[Sequence[float]]) -> list[list[str]]:
@@ -118,13 +155,13 @@ def _pairs(names: Sequence[str], gaps: Sequence[Sequence[float]]) -> list[list[s
     return [[names[one], names[other]] for one, other in places[:MOST_PAIRS]]
 
 
-def _all(visit: Revisit, played: Round, sets: Mapping[str, Examples]) -> dict[str, Any]:
+def _all(look: Look, played: Round, sets: Sets) -> dict[str, Any]:
     """All models on all sets; how sure they are of the test set's classes."""
     found: dict[str, Any] = {}
     calibration: dict[str, Any] = {}
-    for name, some in {panels.TEST: visit.tape.task.test, **sets}.items():
-        scores, owners = panels.seen(visit, played, some)
-        domains = visit.tape.task.labels if name == panels.TEST else ("",)
+    for name, some in sets.items():
+        scores, owners = panels.seen(look, played, some)
+        domains = look.visit.tape.task.labels if name == panels.TEST else ("",)
         found[name] = panels.judged(scores, owners, some.labels, domains)
         if name == panels.TEST and owners is None:
             calibration = {

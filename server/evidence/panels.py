@@ -22,6 +22,7 @@ from ...protocols.vectors import Floats
 from ..cards import Card
 from ..tables import told
 from .keepers import model
+from .looks import Look
 from .revisits import Revisit, Round
 
 BASE, LAST, MERGED, ENSEMBLE = "base", "last", "merged", "ensemble"
@@ -49,12 +50,13 @@ def elsewhere(visit: Revisit, given: Mapping[str, Path]) -> dict[str, Examples]:
     return found
 
 
-def seen(visit: Revisit, played: Round, some: Examples) -> tuple[Seen, Any]:
+def seen(look: Look, played: Round, some: Examples) -> tuple[Seen, Any]:
     """What every model gives some texts.
 
     Returns:
         By model its scores; for a causal LM also the text of each token.
     """
+    visit = look.visit
     base, config = model(visit.session), visit.tape.config
     network: Any = base.network
     own = {one.name: played.solo(one.name) for one in played.arrivals}
@@ -65,23 +67,30 @@ def seen(visit: Revisit, played: Round, some: Examples) -> tuple[Seen, Any]:
     }
     found, owners = dict[str, Scores](), None
 
-    def look(name: str) -> Any:
-        if config.model.task != CAUSAL:
+    def judge(name: str) -> Any:
+        whose = None
+        if config.model.task == CAUSAL:
+            values, whose = network.spread(some.texts, config.train)
+            found[name] = -values
+        else:
             found[name] = network.predict(some.texts, config.train)
-            return None
-        values, whose = network.spread(some.texts, config.train)
-        found[name] = -values
+        look.judged(len(some))
         return whose
 
     for name, update in updates.items():
         with trial(base, update):
-            owners = look(name)
+            owners = judge(name)
     visit.at(0)
-    look(BASE)
+    judge(BASE)
     visit.at(played.number - 1)
     found[ENSEMBLE] = ensemble([found[name] for name in own])
     order = [*COMMON, *own]
     return {name: found[name] for name in order}, owners
+
+
+def volume(played: Round, some: Examples) -> int:
+    """How many texts `seen` judges."""
+    return (len(played.arrivals) + 3) * len(some)
 
 
 def judged(

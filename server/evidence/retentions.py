@@ -11,12 +11,10 @@ from itertools import combinations
 from statistics import fmean, pstdev
 from typing import Any
 
-from ...client.evaluation import evaluate
-from ...client.trials import trial
+from ...client.data import Examples
 from ...protocols.metrics import falls
-from ...protocols.vectors import Floats
-from .keepers import model
-from .revisits import Revisit, Round
+from .looks import Look
+from .revisits import Round
 
 MOST_PAIRS = 28
 """Pairs of clients that are merged by themselves; with more clients none are."""
@@ -64,19 +62,22 @@ def fairness(values: Mapping[str, float], metric: str) -> dict[str, Any]:
     }
 
 
-def measured(visit: Revisit, played: Round, metric: str) -> dict[str, Any]:
+def measured(look: Look, played: Round, metric: str) -> dict[str, Any]:
     """Every client's task with the merged model, its own one, and those of pairs.
 
     Returns:
-        "clients": those with examples of their own; by client "before", "own",
-        "merged" and "retention"; "retained"; "fairness" of the merged model;
-        "interference": [K][K], how much better (above 0) or worse a client does with
-        the merge of two than with its own model; None where nothing was measured.
+        "clients": those whose task can be judged; "texts": on how many; by client
+        "before", "own", "merged" and "retention"; "retained"; "fairness" of the merged
+        model; "interference": [K][K], how much better (above 0) or worse a client does
+        with the merge of two than with its own model; None where nothing was measured.
     """
-    names = [one.name for one in played.arrivals if len(visit.judging(one.name))]
-    merged = _values(visit, names, played.merged().update, metric)
-    before = _values(visit, names, None, metric)
-    own = {n: _values(visit, [n], played.solo(n), metric)[n] for n in names}
+    tasks = _tasks(look, played)
+    merged = look.values(tasks, played.merged().update, metric)
+    before = look.values(tasks, None, metric)
+    own = {
+        name: look.values({name: task}, played.solo(name), metric)[name]
+        for name, task in tasks.items()
+    }
     found = {
         name: {
             "before": before[name],
@@ -84,42 +85,50 @@ def measured(visit: Revisit, played: Round, metric: str) -> dict[str, Any]:
             "merged": merged[name],
             "retention": kept(metric, merged[name], own[name]),
         }
-        for name in names
+        for name in tasks
     }
     kept_all = [one["retention"] for one in found.values()]
     return {
         "metric": metric,
-        "clients": names,
+        "clients": list(tasks),
+        "texts": {name: len(task) for name, task in tasks.items()},
         "by_client": found,
         "retained": retained([one for one in kept_all if one is not None]),
         "fairness": fairness(merged, metric),
-        "interference": interference(visit, played, own, metric),
+        "interference": interference(look, played, own, metric),
     }
 
 
+def volume(look: Look, played: Round) -> int:
+    """How many texts `measured` judges."""
+    tasks = _tasks(look, played)
+    times = 3 + (len(tasks) - 1 if _walked(len(tasks)) else 0)
+    return times * sum(map(len, tasks.values()))
+
+
 def interference(
-    visit: Revisit, played: Round, own: Mapping[str, float], metric: str
+    look: Look, played: Round, own: Mapping[str, float], metric: str
 ) -> list[list[float | None]]:
     """[K][K]: what merging with each other one does to a client's task."""
-    names = list(own)
+    names, tasks = list(own), _tasks(look, played)
     table: list[list[float | None]] = [[None] * len(names) for _ in names]
-    pairs = list(combinations(range(len(names)), 2))
     sign = -1.0 if falls(metric) else 1.0
-    for one, other in pairs if len(pairs) <= MOST_PAIRS else ():
+    for one, other in _walked(len(names)):
         two = [names[one], names[other]]
-        found = _values(visit, two, played.merged(two).update, metric)
+        given = {name: tasks[name] for name in two}
+        found = look.values(given, played.merged(two).update, metric)
         table[one][other] = sign * (found[two[0]] - own[two[0]])
         table[other][one] = sign * (found[two[1]] - own[two[1]])
     return table
 
 
-def _values(
-    visit: Revisit,
-    names: Sequence[str],
-    update: Mapping[str, Floats] | None,
-    metric: str,
-) -> dict[str, float]:
-    """A metric of each client's task with an update folded in."""
-    base, config = model(visit.session), visit.session.config
-    with trial(base, update or {}):
-        return {n: evaluate(base, visit.judging(n), config)[metric] for n in names}
+def _walked(count: int) -> list[tuple[int, int]]:
+    """Pairs that are merged by themselves."""
+    pairs = list(combinations(range(count), 2))
+    return pairs if len(pairs) <= MOST_PAIRS else []
+
+
+def _tasks(look: Look, played: Round) -> dict[str, Examples]:
+    """The tasks of those who replied."""
+    names = {one.name for one in played.arrivals}
+    return {name: task for name, task in look.tasks.items() if name in names}

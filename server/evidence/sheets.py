@@ -92,30 +92,6 @@ def ways(limit: Limit, reached: float, found: Sequence[Way]) -> Table:
     return table
 
 
-def diagnosis(found: Mapping[str, Any]) -> list[Table]:
-    """Who kept what, and how far models are apart."""
-    clients, states = found["clients"], found["states"]
-    metric = clients["metric"]
-    table = Table("client", "before", "own", "merged", "retention", box=SIMPLE_HEAD)
-    for name, one in list(clients["by_client"].items())[:SHOWN]:
-        values = [told(metric, one[key]) for key in ("before", "own", "merged")]
-        kept = one["retention"]
-        table.add_row(name, *values, "-" if kept is None else f"{kept:.3f}")
-    if clients["retained"]:
-        both = clients["retained"]
-        table.add_row(
-            "R_geo, TRR", "", "", "", f"{both['r_geo']:.3f}, {both['trr']:.3f}"
-        )
-    tables = [table] if clients["clients"] else []
-    apart = Table("against the merged model", "CKA", "rate gap", box=SIMPLE_HEAD)
-    merged = states["models"].index("merged")
-    for place, name in enumerate(states["models"]):
-        if place != merged:
-            alike, gap = states["cka"][merged][place], states["rate_gap"][merged][place]
-            apart.add_row(name, f"{alike:.4f}", f"{gap:.4f} bits")
-    return [*tables, apart]
-
-
 def trial(
     settings: Mapping[str, Any], value: float | None, metric: str, said: str
 ) -> str:

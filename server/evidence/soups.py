@@ -7,32 +7,28 @@ order of what each does alone, each kept where the merge with it is no worse.
 from typing import Any
 
 from ...client.data import Examples, joined
-from ...client.evaluation import evaluate
-from ...client.trials import trial
 from ...protocols.metrics import falls
-from .keepers import model
+from .looks import COMMON, Look
 from .revisits import Revisit, Round
 
 
-def greedy(visit: Revisit, played: Round, metric: str) -> dict[str, Any]:
+def greedy(look: Look, played: Round, metric: str) -> dict[str, Any]:
     """A greedy soup of a round's replies, merged by the run's own recipe.
 
     Args:
-        visit: the run, its session at the model before the round.
+        look: at the run, its session at the model before the round.
         played: the round.
         metric: on all clients' validation data; on the test set where there is none.
 
     Returns:
-        "metric"; "alone": each client's own model; "members" in the order in which they
-        were kept; "value" of their merge and "all", that of everybody's.
+        "metric", "texts"; "alone": each client's own model; "members" in the order in
+        which they were kept; "value" of their merge and "all", that of everybody's.
     """
-    some = judging(visit)
-    base, config = model(visit.session), visit.tape.config
+    some = texts(look)
     sign = 1.0 if falls(metric) else -1.0
 
     def value(update: Any) -> float:
-        with trial(base, update):
-            return evaluate(base, some, config)[metric]
+        return look.values({"": some}, update, metric)[""]
 
     alone = {one.name: value(played.solo(one.name)) for one in played.arrivals}
     members: list[str] = []
@@ -43,11 +39,22 @@ def greedy(visit: Revisit, played: Round, metric: str) -> dict[str, Any]:
             members, best = [*members, name], found
     return {
         "metric": metric,
+        "texts": len(some),
         "alone": alone,
         "members": members,
         "value": sign * best,
         "all": value(played.merged().update),
     }
+
+
+def volume(look: Look, played: Round) -> int:
+    """How many texts `greedy` judges."""
+    return (2 * len(played.arrivals) + 1) * len(texts(look))
+
+
+def texts(look: Look) -> Examples:
+    """What soups are judged on."""
+    return look.some(judging(look.visit), "soup", times=COMMON)
 
 
 def judging(visit: Revisit) -> Examples:

@@ -12,8 +12,9 @@ from fedelta.client.evaluation import evaluate
 from fedelta.protocols import seeds
 from fedelta.protocols.errors import ConfigError
 from fedelta.protocols.settings import Config
-from fedelta.server.evidence.diagnoses import diagnose, predictors
+from fedelta.server.evidence.diagnoses import Asked, diagnose, predictors
 from fedelta.server.evidence.keepers import model
+from fedelta.server.evidence.looks import Look
 from fedelta.server.evidence.revisits import revisited
 from fedelta.server.histories import History
 from fedelta.server.report import page
@@ -34,7 +35,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Config:
 
 @pytest.fixture(scope="module")
 def found(ran: Config) -> dict[str, Any]:
-    return diagnose(Path(ran.run.out), metric="loss", probe=12)
+    return diagnose(Path(ran.run.out), Asked(metric="loss", probe=12))
 
 
 def test_each_side_is_measured(ran: Config, found: dict[str, Any]) -> None:
@@ -76,6 +77,36 @@ def test_models_are_compared_on_the_probe(found: dict[str, Any]) -> None:
         assert one["barrier"] >= 0
 
 
+def test_a_look_says_beforehand_how_many_texts_it_judges(ran: Config) -> None:
+    said = list[tuple[int, int]]()
+    few = Asked(metric="loss", probe=6, texts=4)
+    told = diagnose(Path(ran.run.out), few, lambda *both: said.append(both))
+    assert said[0] == (0, told["judged"])
+    assert said[-1] == (told["judged"], told["judged"])
+    assert [one for one, _ in said] == sorted({one for one, _ in said})
+    assert set(told["clients"]["texts"].values()) == {4}
+    assert told["soup"]["texts"] == 16
+    for one in told["calibration"].values():
+        assert sum(each["count"] for each in one["bins"]) == 16
+
+
+def test_who_keeps_nothing_is_judged_by_its_own_mix_of_classes(tmp_path: Path) -> None:
+    config = tiny.config(
+        tmp_path, data={"alpha": 0.3, "validation": 0.0}, eval={"local": False}
+    )
+    federate(config)
+    with revisited(Path(config.run.out)) as visit:
+        task = visit.tape.task
+        look = Look(visit, 12)
+        assert set(look.tasks) == set(task.clients)
+        for name, some in look.tasks.items():
+            own = np.bincount(task.clients[name].labels, minlength=len(task.labels))
+            drawn = np.bincount(some.labels, minlength=len(task.labels))
+            assert 0 < len(some) <= 12
+            assert (abs(drawn - len(some) * own / own.sum()) < 1).all()
+            assert set(some.texts) <= set(task.test.texts)
+
+
 def test_a_soup_is_no_worse_than_its_first_model(found: dict[str, Any]) -> None:
     soup = found["soup"]
     assert soup["metric"] == "loss"
@@ -99,7 +130,9 @@ def test_all_models_are_judged_here_and_elsewhere(
 ) -> None:
     folder = Path(ran.run.out)
     strange = tiny.data(folder.parent, 24, 4, "elsewhere.jsonl", seed=77)
-    told = diagnose(folder, metric="loss", probe=4, beside={"elsewhere": strange})
+    told = diagnose(
+        folder, Asked(metric="loss", probe=4, beside={"elsewhere": strange})
+    )
     assert set(told["sets"]) == {"test", "elsewhere"}
     assert told["sets"]["test"] == found["sets"]["test"]
     names = {"base", "last", "merged", "ensemble", *told["clients"]["clients"]}
@@ -116,7 +149,7 @@ def test_all_models_are_judged_here_and_elsewhere(
     text = page(History.read(folder))
     assert ">elsewhere<" in text
     with pytest.raises(ConfigError, match="another name"):
-        diagnose(folder, beside={"test": strange})
+        diagnose(folder, Asked(beside={"test": strange}))
 
 
 def test_domains_are_told_apart(tmp_path: Path) -> None:
@@ -124,7 +157,7 @@ def test_domains_are_told_apart(tmp_path: Path) -> None:
     federate(config)
     folder = Path(config.run.out)
     strange = tiny.data(tmp_path, 8, 8, "elsewhere.jsonl", seed=77)
-    told = diagnose(folder, probe=4, beside={"elsewhere": strange})
+    told = diagnose(folder, Asked(probe=4, beside={"elsewhere": strange}, texts=0))
     test = told["sets"]["test"]
     domains = [name for name in test["merged"] if name.startswith("perplexity/")]
     assert len(domains) == 4
@@ -139,13 +172,13 @@ def test_domains_are_told_apart(tmp_path: Path) -> None:
 
 
 def test_a_run_is_left_as_it_was(ran: Config, found: dict[str, Any]) -> None:
-    again = diagnose(Path(ran.run.out), metric="loss", probe=12)
+    again = diagnose(Path(ran.run.out), Asked(metric="loss", probe=12))
     assert again == found
     assert len(lines(ran, "evaluation")) == 3
-    first = diagnose(Path(ran.run.out), 1, probe=4)
+    first = diagnose(Path(ran.run.out), Asked(1, probe=4))
     assert first["round"] == 1
     with pytest.raises(ConfigError, match="not kept"):
-        diagnose(Path(ran.run.out), 9)
+        diagnose(Path(ran.run.out), Asked(9))
 
 
 def test_the_report_shows_it(ran: Config, found: dict[str, Any]) -> None:

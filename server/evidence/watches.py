@@ -1,0 +1,70 @@
+"""How far something is that takes a while: a bar on a terminal, else lines."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+
+from ..tables import duration
+from .looks import Tell, unheard
+
+APART = 10.0
+"""Seconds between lines."""
+SOON = 2.0
+"""After so many the first guess is made."""
+
+
+@contextmanager
+def watched(what: str, *, quiet: bool = False) -> Iterator[Tell]:
+    """Show on standard error how much of something is done, and how long it may take.
+
+    Args:
+        what: is counted, such as "texts judged".
+        quiet: show nothing.
+
+    Yields:
+        Takes how much is done, and of how much.
+    """
+    console = Console(stderr=True)
+    if quiet:
+        yield unheard
+    elif console.is_terminal:
+        with _bar(console, what) as tell:
+            yield tell
+    else:
+        yield _lines(console, what)
+
+
+@contextmanager
+def _bar(console: Console, what: str) -> Iterator[Tell]:
+    from rich import progress
+
+    columns = (
+        progress.TextColumn(what),
+        progress.BarColumn(30),
+        progress.MofNCompleteColumn(),
+        progress.TimeRemainingColumn(compact=True),
+    )
+    with progress.Progress(*columns, console=console, transient=True) as shown:
+        place = shown.add_task(what, total=None)
+        yield lambda done, total: shown.update(place, completed=done, total=total)
+
+
+def _lines(console: Console, what: str) -> Tell:
+    said, first = -APART, (0.0, -1)
+
+    def tell(done: int, total: int) -> None:
+        nonlocal said, first
+        now = time.monotonic()
+        if first[1] < 0:
+            console.print(f"{total:,} {what} in all", highlight=False, markup=False)
+            first, said = (now, done), now + SOON - APART
+        if now - said < APART or not first[1] < done < total:
+            return
+        said = now
+        left = duration((now - first[0]) * (total - done) / (done - first[1]))
+        text = f"{done:,} of {total:,} {what}, about {left} left"
+        console.print(text, highlight=False, markup=False)
+
+    return tell
