@@ -25,7 +25,7 @@ from fedelta.aggregators.noises import Mechanism
 from fedelta.aggregators.privates import Shape, merge_private
 from fedelta.aggregators.recipes import recipe
 from fedelta.aggregators.spaces import Arrival
-from fedelta.benchmarks.privacy import DELTA, EPSILONS, Cell, plot, table
+from fedelta.benchmarks.epsilons import ACCURACY, DELTA, EPSILONS, Cell, plot, table
 from fedelta.benchmarks.privacy import RESULTS as ALIKE
 from fedelta.benchmarks.quality import read, write
 from fedelta.client.accountants import multiplier
@@ -133,6 +133,7 @@ def run(cell: Cell, data: Data, known: Multipliers) -> dict[str, Any]:
         count = rate * cell.clients
         head = head + _merged(changes, noise, count, source, bare=not cell.epsilon)
     return asdict(cell) | {
+        "metric": ACCURACY,
         "base": data.accuracy(data.start),
         "final": data.accuracy(head),
         "noise_multiplier": noise,

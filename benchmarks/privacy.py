@@ -9,19 +9,30 @@ The encoder preset in small: 3 rounds, adapters of rank 4 in its last two layers
 frozen, texts of 16 tokens, 500 test texts. At client level some 64 clients are asked a
 round, 2 steps of 8 texts each, however many there are: a cell costs the same with 64
 clients and with 1024, and what more clients bring is that each is asked less often.
+
+``--model smollm2-domains`` is the language model's preset in small: rank 4 in its last
+layers' down projections, A frozen, texts of 32 tokens, 100 test texts; its five data
+owners, or the same texts dealt to 256 clients.
 """
 
 import argparse
 import json
-import statistics
 import sys
 import tempfile
-from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from fedelta.benchmarks.epsilons import (
+    ACCURACY,
+    DELTA,
+    EPSILONS,
+    PERPLEXITY,
+    Cell,
+    plot,
+    table,
+)
 from fedelta.benchmarks.quality import read, write
 from fedelta.client.accountants import multiplier
 from fedelta.client.clippings import sampling
@@ -33,75 +44,98 @@ from fedelta.tests import tiny
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "privacy.json"
-DELTA = 1e-5
-CLIPS = {"client": 1.0, "record": 0.5}
-EPSILONS = (8.0, 3.0, 1.0)
+ENCODER, LANGUAGE = "icd10", "smollm2-domains"
+METRICS = {LANGUAGE: PERPLEXITY}
+CLIPS = {
+    (ENCODER, "client"): 1.0,
+    (ENCODER, "record"): 0.5,
+    ("tiny", "client"): 1.0,
+    ("tiny", "record"): 0.5,
+    (LANGUAGE, "client"): 8.0,
+    (LANGUAGE, "record"): 1.0,
+}
+Tables = Mapping[str, Mapping[str, Any]]
 Multipliers = Mapping[tuple[float, float, int], float]
 """By epsilon, rate and number of releases."""
-SEEDS, INSTITUTIONS, MOST, ASKED = 3, 8, 1024, 64
-COUNTS = ((MOST, INSTITUTIONS, 64), (256,))
-"""How many clients, the most telling first."""
-SMALL: dict[str, dict[str, Any]] = {
-    "run": {"rounds": 3},
-    "data": {"test_examples": 500},
-    "train": {"max_length": 16, "decay": "none"},
-    "lora": {
-        "rank": 4,
-        "alpha": 8.0,
-        "targets": [
-            f"layer.{place}.attention.self.{name}"
-            for place in (4, 5)
-            for name in ("query", "value")
-        ],
-    },
-    "wire": {"down": "fp16"},
+SEEDS, INSTITUTIONS, OWNERS, MOST, ASKED = 3, 8, 5, 1024, 64
+ALL = (0.0, *EPSILONS)
+GRIDS = {
+    ENCODER: (
+        (
+            ("client", MOST, ALL),
+            ("record", INSTITUTIONS, ALL),
+            ("client", 64, EPSILONS),
+        ),
+        (("client", 256, EPSILONS),),
+    ),
+    LANGUAGE: (
+        (("record", OWNERS, ALL), ("client", 256, ALL)),
+        (("client", OWNERS, EPSILONS[:1]),),
+    ),
 }
-"""What differs from the encoder preset in every cell."""
-LEVELS: dict[str, dict[str, dict[str, Any]]] = {
-    "client": {
+"""Levels, numbers of clients, epsilons; the most telling first."""
+
+
+def _places(modules: Sequence[str]) -> dict[str, Any]:
+    return {"rank": 4, "alpha": 8.0, "targets": list(modules)}
+
+
+SMALL: Mapping[str, Tables] = {
+    ENCODER: {
+        "run": {"rounds": 3},
+        "data": {"test_examples": 500},
+        "train": {"max_length": 16, "decay": "none"},
+        "lora": _places(
+            [
+                f"layer.{place}.attention.self.{name}"
+                for place in (4, 5)
+                for name in ("query", "value")
+            ]
+        ),
+        "wire": {"down": "fp16"},
+    },
+    LANGUAGE: {
+        "data": {"test_examples": 100},
+        "train": {"max_length": 32, "packing": False, "decay": "none"},
+    },
+}
+"""What differs from a preset in every cell."""
+DOWN = "layers.{}.mlp.down_proj"
+LEVELS: Mapping[tuple[str, str], Tables] = {
+    (ENCODER, "client"): {
         "data": {"alpha": 1.0},
         "train": {"steps": 2, "batch": 8, "learning_rate": 8e-3},
     },
-    "record": {
+    (ENCODER, "record"): {
         "data": {"partition": "iid"},
         "train": {"steps": 4, "batch": 64, "learning_rate": 8e-3},
+    },
+    (LANGUAGE, "client"): {
+        "run": {"rounds": 2},
+        "data": {"partition": "iid"},
+        "train": {"steps": 1, "batch": 4, "learning_rate": 0.15},
+        "lora": _places([DOWN.format(29)]),
+    },
+    (LANGUAGE, "record"): {
+        "run": {"rounds": 1},
+        "train": {"steps": 3, "batch": 32, "learning_rate": 0.12},
+        "lora": _places([DOWN.format(28), DOWN.format(29)]),
     },
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Cell:
-    """One federation.
-
-    Attributes:
-        model: "tiny", or a preset's name.
-        level: "client" or "record".
-        epsilon: the budget of all rounds together; 0: no noise.
-        clients: how many there are.
-        seed: of everything but the noise.
-    """
-
-    model: str
-    level: str
-    epsilon: float
-    clients: int
-    seed: int = 0
-
-
-def grid(*, quick: bool) -> Iterator[Cell]:
-    """All cells, seed by seed; epsilon 0 is the same federation without noise."""
-    if quick:
+def grid(model: str) -> Iterator[Cell]:
+    """All cells of a model, seed by seed; epsilon 0: the same without noise."""
+    if model == "tiny":
         yield Cell("tiny", "client", 0.0, 16)
         yield Cell("tiny", "client", 8.0, 16)
         yield Cell("tiny", "record", 8.0, 8)
         return
-    for counts in COUNTS:
+    for some in GRIDS[model]:
         for seed in range(SEEDS):
-            for clients in counts:
-                for epsilon in (0.0, *EPSILONS):
-                    level = "record" if clients == INSTITUTIONS else "client"
-                    if epsilon or clients in (INSTITUTIONS, MOST):
-                        yield Cell("icd10", level, epsilon, clients, seed)
+            for level, clients, epsilons in some:
+                for epsilon in epsilons:
+                    yield Cell(model, level, epsilon, clients, seed)
 
 
 def settings(cell: Cell, folder: Path, known: Multipliers) -> Config:
@@ -119,14 +153,15 @@ def settings(cell: Cell, folder: Path, known: Multipliers) -> Config:
         given["data"] |= {"source": str(tiny.data(folder, 640)), "alpha": 100.0}
         given["train"] = {"steps": 8, "learning_rate": 2e-2}
         return _noisy(tiny.config(folder, **given), cell, known)
-    for more in (SMALL, LEVELS[cell.level]):
-        for table, keys in more.items():
-            given[table] = given.get(table, {}) | keys
+    own = "record" if cell.clients in (INSTITUTIONS, OWNERS) else cell.level
+    for more in (SMALL[cell.model], LEVELS[cell.model, own]):
+        for name, keys in more.items():
+            given[name] = given.get(name, {}) | dict(keys)
     if cell.level == "client" and not cell.epsilon:
         given["round"] = {"clients": min(ASKED, cell.clients)}
     sets = [
-        f"{table}.{key}={value if isinstance(value, str) else json.dumps(value)}"
-        for table, settled in given.items()
+        f"{name}.{key}={value if isinstance(value, str) else json.dumps(value)}"
+        for name, settled in given.items()
         for key, value in settled.items()
     ]
     return _noisy(load(preset=cell.model, overrides=sets), cell, known)
@@ -139,7 +174,7 @@ def _noisy(config: Config, cell: Cell, known: Multipliers) -> Config:
     made = replace(
         config.privacy,
         mode=cell.level,  # type: ignore[arg-type]
-        clip=CLIPS[cell.level],
+        clip=CLIPS[cell.model, cell.level],
         rate=asked,
         epsilon=cell.epsilon,
         delta=DELTA,
@@ -175,9 +210,11 @@ def run(cell: Cell, rows: Sequence[dict[str, Any]] = ()) -> dict[str, Any]:
         config = settings(cell, Path(name), known)
         summary = simulate(config, workers=0)
     metrics, (rate, times) = summary["metrics"], _sampled(config)
+    metric = METRICS.get(cell.model, ACCURACY)
     return asdict(cell) | {
-        "base": metrics["base"]["accuracy"],
-        "final": metrics["final"]["accuracy"],
+        "metric": metric,
+        "base": metrics["base"][metric],
+        "final": metrics["final"][metric],
         "spent": summary.get("privacy", {}).get("epsilon", 0.0),
         "noise_multiplier": config.privacy.noise_multiplier,
         "clip": config.privacy.clip,
@@ -188,68 +225,19 @@ def run(cell: Cell, rows: Sequence[dict[str, Any]] = ()) -> dict[str, Any]:
     }
 
 
-def table(rows: list[dict[str, Any]]) -> Iterator[str]:
-    """A line a cell, over its seeds."""
-    held: dict[tuple[Any, ...], list[dict[str, Any]]] = defaultdict(list)
-    for row in rows:
-        key = (row["model"], row["level"], row["clients"], row["epsilon"])
-        held[key].append(row)
-    for (model, level, clients, epsilon), some in sorted(held.items()):
-        final = statistics.fmean(one["final"] for one in some)
-        base = statistics.fmean(one["base"] for one in some)
-        noise = some[0]["noise_multiplier"]
-        lows = [one["final"] for one in some]
-        yield (
-            f"{model:6} {level:7} {clients:4} clients  epsilon {epsilon:g}  "
-            f"noise {noise:.3g}  accuracy {base:.3f} to {final:.3f}  "
-            f"({min(lows):.3f} to {max(lows):.3f}, {len(some)} seeds)"
-        )
-
-
-def plot(rows: list[dict[str, Any]], path: Path) -> None:
-    """Accuracy over epsilon, a line a level and number of clients, seeds as dots."""
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    from matplotlib import pyplot as plt
-
-    figure, axes = plt.subplots(figsize=(7, 4.2))
-    names = sorted({(row["level"], row["clients"]) for row in rows})
-    for place, (level, clients) in enumerate(names):
-        some = [r for r in rows if (r["level"], r["clients"]) == (level, clients)]
-        told, colour = f"{level} level, {clients} clients", f"C{place}"
-        at = {e: [r["final"] for r in some if r["epsilon"] == e] for e in EPSILONS}
-        there = sorted((e, found) for e, found in at.items() if found)
-        if there:
-            means = [(e, statistics.fmean(found)) for e, found in there]
-            axes.plot(*zip(*means, strict=True), "-", color=colour, label=told)
-            dots = [(e, one) for e, found in there for one in found]
-            axes.plot(*zip(*dots, strict=True), ".", color=colour)
-        if bare := [r["final"] for r in some if not r["epsilon"]]:
-            calm = statistics.fmean(bare)
-            axes.axhline(calm, ls=":", color=colour, label=f"{told}, no noise")
-    base = statistics.fmean(row["base"] for row in rows)
-    axes.axhline(base, ls="--", color="grey", label="before any round")
-    axes.set(xlabel=f"epsilon (delta {DELTA:g})", ylabel="accuracy", xscale="log")
-    axes.set_xticks(EPSILONS, [f"{one:g}" for one in EPSILONS])
-    axes.minorticks_off()
-    axes.legend(fontsize="x-small")
-    figure.tight_layout()
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
-
-
 def main() -> int:
     """Run what was asked for, print what there is."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cells", type=int, default=0, help="run so many more")
+    parser.add_argument("--model", default=ENCODER, choices=GRIDS)
     parser.add_argument("--quick", action="store_true", help="the tiny model")
     parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--plot", type=Path)
     given = parser.parse_args()
+    model = "tiny" if given.quick else given.model
     keys = asdict(Cell("", "", 0.0, 0))
     done = [{key: row[key] for key in keys} for row in read(given.results)]
-    todo = [one for one in grid(quick=given.quick) if asdict(one) not in done]
+    todo = [one for one in grid(model) if asdict(one) not in done]
     for cell in todo[: given.cells]:
         rows = read(given.results)
         write(given.results, [*rows, row := run(cell, rows)])
