@@ -8,6 +8,8 @@ and local training for all. What is found is kept in ``results/against.json``;
 """
 
 import argparse
+import ctypes
+import gc
 import multiprocessing
 import tempfile
 import time
@@ -23,6 +25,7 @@ from fedelta.benchmarks import evidence, exhibits, flowertunes, quality, strange
 from fedelta.benchmarks.masters import peak
 from fedelta.benchmarks.trainings import Cohort
 from fedelta.protocols.settings import Config
+from fedelta.server.evidence.floors import resident
 from fedelta.server.simulations import simulate
 
 RESULTS = Path(__file__).parent / "results" / "against.json"
@@ -76,11 +79,24 @@ def once(seed: int, home: Path) -> Iterator[dict[str, Any]]:
     sent = sum(len(data) for data in cohort.sealed(evidence.DENSE).values())
     for name, merge in strangers.merges(cohort, given).items():
         merge()  # what is compiled or imported at first is no part of it
+        forgotten = resting()
         begun = time.process_time()
         update = merge()
         seconds = time.process_time() - begun
-        found = cohort.judged(update) | {"merge_s": seconds}
+        taken = {"merge_s": seconds, "merge_mb": (resident() - forgotten) / 1e6}
+        found = cohort.judged(update) | taken
         yield {"name": name, "seed": seed, "kind": ONCE, "bytes_up": sent} | kept(found)
+
+
+def resting() -> int:
+    """Bytes that this process holds; from here on its peak is counted anew.
+
+    What was freed is given back first, so that what is taken again is counted.
+    """
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)
+    Path("/proc/self/clear_refs").write_text("5", "ascii")
+    return resident()
 
 
 def kept(found: Mapping[str, float]) -> dict[str, float]:
@@ -133,7 +149,9 @@ def federations(rows: exhibits.Rows) -> str:
 def merges(rows: exhibits.Rows) -> str:
     """One-shot merges."""
     columns: dict[str, Callable[[Mapping[str, Any]], str]] = {
+        "kB of a client": lambda row: f"{row['bytes_up'] / 8e3:.0f}",
         "merge, CPU s": lambda row: f"{row['merge_s']:.2f}",
+        "merge, MB": lambda row: f"{row['merge_mb']:.1f}" if "merge_mb" in row else "",
     }
     return _table([r for r in rows if r["kind"] == ONCE], "fedelta fedavg()", columns)
 
