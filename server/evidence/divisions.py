@@ -9,7 +9,7 @@ Source: Briggs et al., `Federated learning with hierarchical clustering of local
 by itself. (Here it starts from the base model again.)
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,22 +17,27 @@ from typing import Any
 import numpy as np
 
 from ...aggregators.compare import compare
-from ...client.personals import judged
-from ...client.trials import trial
 from ...protocols.errors import ConfigError
 from ...protocols.settings import Config
-from ...protocols.vectors import Floats
 from .. import files, protections, records
 from . import personals, tomls
 from .clusters import clusters
-from .keepers import model
-from .revisits import Revisit, Round, revisited
+from .looks import Look, Tell, unheard
+from .revisits import Round, revisited
 
 FILE = "clusters.json"
+TEXTS = 256
+"""Of each member's that merges are judged on."""
 
 
 def divide(
-    folder: Path, out: Path, *, count: int = 2, number: int = 0, metric: str = ""
+    folder: Path,
+    out: Path,
+    *,
+    count: int = 2,
+    number: int = 0,
+    metric: str = "",
+    tell: Tell = unheard,
 ) -> dict[str, Any]:
     """Divide a finished run's clients by the cosines of their updates.
 
@@ -44,6 +49,7 @@ def divide(
         count: how many clusters.
         number: the round whose replies are looked at; 0: the last that is kept.
         metric: of clients' tasks; empty: `eval.metric`.
+        tell: takes how many texts were judged, and how many will be.
 
     Returns:
         "round", "metric" and "clusters": of each "name", "members", "alike" (the mean
@@ -60,15 +66,19 @@ def divide(
         protections.once(visit.tape.config, Path(folder))
         chosen = visit.tape.chosen(number)
         wanted = metric or visit.tape.config.eval.metric
+        look = Look(visit, TEXTS, tell)
         with visit.round(chosen) as played:
             if count > len(played.arrivals):
                 raise ConfigError(f"{len(played.arrivals)} clients, {count} clusters")
             cosine = np.array(compare(list(played.arrivals))["cosine"], np.float64)
+            names = {one.name for one in played.arrivals}
+            sizes = [len(one) for name, one in look.tasks.items() if name in names]
+            look.begin(2 * sum(sizes))
             groups = clusters(cosine.tolist(), count)
             found = [
                 {"name": f"cluster-{place}"}
                 | _alike(cosine, group)
-                | _cluster(visit, played, group, out / f"cluster-{place}", wanted)
+                | _cluster(look, played, group, out / f"cluster-{place}", wanted)
                 for place, group in enumerate(groups, 1)
             ]
     told = {"round": chosen, "metric": wanted, "clusters": found}
@@ -110,10 +120,11 @@ def _alike(cosine: Any, group: Sequence[int]) -> dict[str, float | None]:
 
 
 def _cluster(
-    visit: Revisit, played: Round, group: Sequence[int], out: Path, metric: str
+    look: Look, played: Round, group: Sequence[int], out: Path, metric: str
 ) -> dict[str, Any]:
     """One cluster's merge: written, held against everybody's, and ready to go on."""
-    members = [played.arrivals[place].name for place in group]
+    members, visit = [played.arrivals[place].name for place in group], look.visit
+    tasks = {name: look.tasks[name] for name in members if name in look.tasks}
     update = played.merged(members).update
     personals.save(visit.session, update, 1.0, out / "model")
     config = of_members(visit.tape.config, members, out)
@@ -122,20 +133,6 @@ def _cluster(
     everybody = played.merged().update
     return {
         "members": members,
-        "everybody": _values(visit, members, everybody, metric),
-        "own": _values(visit, members, update, metric),
+        "everybody": look.values(tasks, everybody, metric),
+        "own": look.values(tasks, update, metric),
     }
-
-
-def _values(
-    visit: Revisit, members: Sequence[str], update: Mapping[str, Floats], metric: str
-) -> dict[str, float]:
-    """The members' tasks with an update folded in, where their data is here."""
-    base, config = model(visit.session), visit.session.config
-    some = {name: visit.judging(name) for name in members}
-    with trial(base, update):
-        return {
-            name: judged(base, one, config, metric)[metric]
-            for name, one in some.items()
-            if len(one)
-        }

@@ -7,12 +7,13 @@ from typing import Annotated
 import typer
 
 from .commands import AsJson, models
+from .watches import watched
 
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="A finished run's folder.")]
 Metric = Annotated[str, typer.Option(help="eval.metric, if none.", show_default=False)]
 
 
-def personalise(
+def personalise(  # noqa: PLR0913  one argument an option
     folder: Folder,
     *,
     steps: Annotated[
@@ -26,6 +27,10 @@ def personalise(
     local: Annotated[
         bool, typer.Option(help="Also train each client alone, as long as the run.")
     ] = True,
+    texts: Annotated[
+        int,
+        typer.Option(min=0, help="That choose a mix, and as many that judge; 0: all."),
+    ] = 256,
     as_json: AsJson = False,
 ) -> None:
     """Give each client of a simulation a mix of the global and its own training."""
@@ -34,8 +39,9 @@ def personalise(
     from . import ownsheets, personals
 
     shares = tuple(share or personals.Asked().shares)
-    asked = personals.Asked(steps, shares, metric, local)
-    found = personals.personalise(folder, asked)
+    asked = personals.Asked(steps, shares, metric, local, texts)
+    with watched("clients", quiet=as_json) as tell:
+        found = personals.personalise(folder, asked, tell)
     if as_json:
         typer.echo(json.dumps(found, indent=2, sort_keys=True))
         return
@@ -61,7 +67,10 @@ def cluster(
     models()
     from . import divisions, ownsheets
 
-    found = divisions.divide(folder, out, count=count, number=number, metric=metric)
+    with watched("texts judged", quiet=as_json) as tell:
+        found = divisions.divide(
+            folder, out, count=count, number=number, metric=metric, tell=tell
+        )
     if as_json:
         typer.echo(json.dumps(found, indent=2, sort_keys=True))
         return
@@ -91,7 +100,10 @@ def experts(  # noqa: PLR0913  one argument an option
     from . import ownsheets, routers
 
     how = routers.Routing(top, temperature)
-    found = routers.keep_apart(folder, out, steps=steps, routing=how, metric=metric)
+    with watched("experts trained", quiet=as_json) as tell:
+        found = routers.keep_apart(
+            folder, out, steps=steps, routing=how, metric=metric, tell=tell
+        )
     if as_json:
         typer.echo(json.dumps(found, indent=2, sort_keys=True))
         return

@@ -25,11 +25,14 @@ from ..versions import Update
 from . import retentions
 from .ballots import tried
 from .keepers import model
+from .looks import Tell, unheard
 from .revisits import Revisit, revisited
 
 FILE = "personal.json"
 BASE, LOCAL, GLOBAL, TUNED, PERSONAL = "base", "local", "global", "tuned", "personal"
 MODELS = (BASE, LOCAL, GLOBAL, TUNED, PERSONAL)
+MOST = 256
+"""Examples by which a client's mix is chosen, and by which models are judged."""
 FEWEST = 4
 """Examples that a client keeps, below which it can neither choose nor be judged."""
 
@@ -58,15 +61,20 @@ class Asked:
         shares: of it that are tried.
         metric: by which shares are chosen; empty: `eval.metric`.
         local: also train each client alone, as long as the run.
+        texts: of what a client keeps, how many choose at most, and as many judge; 0:
+            all.
     """
 
     steps: int = 0
     shares: tuple[float, ...] = personals.SHARES
     metric: str = ""
     local: bool = True
+    texts: int = MOST
 
 
-def personalise(folder: Path, asked: Asked = Asked()) -> dict[str, Any]:
+def personalise(
+    folder: Path, asked: Asked = Asked(), tell: Tell = unheard
+) -> dict[str, Any]:
     """Give each client of a finished run a model of its own, beside the global one.
 
     What was begun and stopped goes on with the clients that are left.
@@ -75,6 +83,7 @@ def personalise(folder: Path, asked: Asked = Asked()) -> dict[str, Any]:
         folder: the run's; adapters go to its ``personal/NAME``, what was found to its
             ``personal.json``.
         asked: how.
+        tell: takes how many clients are done, and of how many.
 
     Returns:
         "metric", "steps"; "by_client": a value a model of `MODELS`, "share", "tried",
@@ -92,7 +101,9 @@ def personalise(folder: Path, asked: Asked = Asked()) -> dict[str, Any]:
         told: dict[str, Any] = {"run": visit.session.run, **asdict(asked)}
         told["shares"] = list(asked.shares)
         found = _begun(path, told)
-        for name, part in halves(visit).items():
+        parts = halves(visit, asked.texts)
+        for name, part in parts.items():
+            tell(len(found), len(parts))
             if name not in found:
                 found[name] = _before(visit, name, part, asked)
                 found[name] |= _client(visit.kept(), name, part, asked)
@@ -111,8 +122,12 @@ def _begun(path: Path, told: Mapping[str, Any]) -> dict[str, Any]:
     return dict(kept["by_client"])
 
 
-def halves(visit: Revisit) -> dict[str, Halves]:
+def halves(visit: Revisit, most: int = MOST) -> dict[str, Halves]:
     """Each client's examples, the same for the same run.
+
+    Args:
+        visit: the run.
+        most: so many to choose by at most, and as many to judge by; 0: all.
 
     Raises:
         ConfigError: the data is elsewhere, or nobody keeps enough of it.
@@ -130,8 +145,10 @@ def halves(visit: Revisit) -> dict[str, Halves]:
             seeds.key(personals.FOLDER, task.seed, name), len(held)
         )
         middle = len(held) // 2
+        choosing, judging = order[:middle], order[middle:]
+        size = most or len(held)
         found[name] = Halves(
-            train, held.take(order[:middle]), held.take(order[middle:])
+            train, held.take(choosing[:size]), held.take(judging[:size])
         )
     if not found:
         raise ConfigError(

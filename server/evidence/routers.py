@@ -28,6 +28,7 @@ from ..exports import has_factors
 from ..sessions import Session
 from . import takeaways
 from .keepers import model
+from .looks import Tell, unheard
 from .personals import Halves, halves, summarised
 from .revisits import revisited
 
@@ -58,6 +59,7 @@ def keep_apart(
     steps: int = 0,
     routing: Routing = Routing(),
     metric: str = "",
+    tell: Tell = unheard,
 ) -> dict[str, Any]:
     """Train an expert for each client of a finished run, and route between them.
 
@@ -68,6 +70,7 @@ def keep_apart(
         steps: of each client's own training; 0: ``train.steps``.
         routing: how experts are weighed.
         metric: of clients' tasks; empty: `eval.metric`.
+        tell: takes how many experts are trained, and of how many.
 
     Returns:
         "metric", "top", "temperature"; "by_client": a value a model of `MODELS` (with
@@ -97,10 +100,12 @@ def keep_apart(
         wanted = metric or config.eval.metric
         session, part = visit.kept(), out.with_name(f".{out.name}.part")
         shutil.rmtree(part, ignore_errors=True)
-        own = {
-            name: _expert(session, name, each, part / EXPERTS / name, (steps, wanted))
-            for name, each in parts.items()
-        }
+        own = dict[str, float]()
+        for name, each in parts.items():
+            tell(len(own), len(parts))
+            where = part / EXPERTS / name
+            own[name] = _expert(session, name, each, where, (steps, wanted))
+        tell(len(parts), len(parts))
         found = _judged(session, parts, part / EXPERTS, routing, wanted)
         for name, value in own.items():
             found[name][OWN] = value
