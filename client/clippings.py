@@ -11,7 +11,7 @@ import json
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -101,15 +101,26 @@ def trainer(config: Config, plan: RoundPlan, home: Path, examples: Examples) -> 
         raise ConfigError('privacy.mode = "record": pip install "fedelta[privacy]"')
     home = home.parent / FOLDER
     ledger = Ledger(home / FILE, given.delta, given.epsilon)
-    data = [list(examples.texts), examples.labels.tolist()]
-    said = [plan.run, plan.client, plan.round, plan.base, plan.accepted, data]
-    subject = digests.of_bytes(json.dumps(said).encode())  # other data, other noise
+    subject = _subject(config, plan, examples)
     chance = sampling(config, len(examples))
     steps = config.train.steps_in(plan.round)
     event = Event(given.noise_multiplier, chance, steps)
     spent = ledger.charge(Charge("record", plan.round, subject, event))
     config = in_round(config, plan.round)
     return RecordTrainer(config, secret(home).of("record", subject), spent)
+
+
+def _subject(config: Config, plan: RoundPlan, examples: Examples) -> str:
+    """What noise is drawn for: anything else that training hangs on, other noise.
+
+    Two trainings under the same noise would differ by what it hides, so a server that
+    asks for the same round under other settings gets noise of its own, and is charged.
+    """
+    data = [list(examples.texts), examples.labels.tolist()]
+    asked = [plan.run, plan.client, plan.round, plan.base, plan.accepted]
+    whole = asdict(config)
+    how = {name: whole[name] for name in ("model", "train", "lora", "privacy")}
+    return digests.of_bytes(json.dumps([*asked, config.run.seed, how, data]).encode())
 
 
 def sampling(config: Config, records: int) -> float:

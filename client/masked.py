@@ -6,7 +6,6 @@ contribution itself never leaves: what leaves is signed, sealed, or masked.
 
 import json
 import os
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +24,7 @@ from ..protocols.aborts import Abort, stop
 from ..protocols.adverts import Advert
 from ..protocols.errors import ConfigError
 from ..protocols.messages import add_parcel, read_parcel
-from ..protocols.plans import RoundPlan
+from ..protocols.plans import RUN, RoundPlan
 from ..protocols.refusals import Refusal
 from ..protocols.settings import Config
 from ..protocols.terms import Terms, of_text
@@ -36,8 +35,6 @@ from .veils import Veils
 
 Blobs = Sequence[bytes]
 Change = Mapping[str, Floats]
-
-_RUN = re.compile(r"[0-9a-f]{16}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +96,7 @@ def asked(content: RecordDict) -> tuple[dict[str, Any], list[bytes]]:
         given = dict(json.loads(found[0]))
     except (ValueError, TypeError):
         stop(Abort.WRONG_STEP, "a step's text is no JSON")
-    if not _RUN.fullmatch(str(given.get("run"))):  # it names a folder
+    if not RUN.fullmatch(str(given.get("run"))):  # it names a folder
         stop(Abort.WRONG_STEP, "a step names its run")
     return given, found[1]
 

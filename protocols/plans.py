@@ -1,12 +1,15 @@
 """What a round asks of one client, agreed in one frozen value."""
 
 import json
+import re
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from .errors import PayloadError
 
 PROTOCOL = 2
+RUN = re.compile(r"[0-9a-f]{1,16}")
+"""A run's id: it names a folder at each client, so it may be nothing else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +73,8 @@ class RoundPlan:
         """Read it back.
 
         Raises:
-            PayloadError: not a plan, or one of another protocol version.
+            PayloadError: not a plan, one of another protocol version, or of a run
+                whose name would lead out of its folder.
         """
         try:
             given: dict[str, Any] = json.loads(text)
@@ -83,6 +87,8 @@ class RoundPlan:
                 raise PayloadError(
                     f"the plan has other fields than protocol {PROTOCOL}"
                 )
+            if not RUN.fullmatch(given["run"]):
+                raise PayloadError("the plan names no run: its id is 16 hex digits")
             return cls(**given | {"updates": tuple(given["updates"])})
         except (ValueError, TypeError, KeyError) as error:
             raise PayloadError(f"not a round plan: {error!r}") from error

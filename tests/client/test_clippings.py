@@ -171,20 +171,11 @@ def test_a_run_charges_every_institution_and_tells_no_losses(tmp_path: Path) -> 
     assert ledger.spent == value
 
 
-def test_an_institution_whose_budget_is_spent_sends_nothing(tmp_path: Path) -> None:
-    config = tiny.config(
-        tmp_path,
-        privacy={
-            "mode": "record",
-            "clip": 0.5,
-            "noise_multiplier": 1.0,
-            "epsilon": 0.01,
-        },
-    )
-    plan = RoundPlan(
+def plan(client: str = "a") -> RoundPlan:
+    return RoundPlan(
         "00ff",
         1,
-        "a",
+        client,
         "b" * 64,
         "c" * 64,
         0,
@@ -195,7 +186,43 @@ def test_an_institution_whose_budget_is_spent_sends_nothing(tmp_path: Path) -> N
         feedback=True,
         before="server",
     )
-    own = Examples(("x",) * 20, np.zeros(20, np.int64))
+
+
+OWN = Examples(("x",) * 20, np.zeros(20, np.int64))
+
+
+def test_a_round_under_other_settings_is_another_release_with_other_noise(
+    tmp_path: Path,
+) -> None:
+    """Else a server that asks twice would see two trainings under the same noise."""
+    config = text_run(tmp_path)
+    ledger, drawn = tmp_path / "privacy" / "ledger.jsonl", []
+    others = [
+        config,
+        config,
+        replace(config, train=replace(config.train, learning_rate=0.5)),
+        replace(config, privacy=replace(HIDDEN, clip=0.2)),
+        replace(config, lora=replace(config.lora, alpha=1.0)),
+        replace(config, run=replace(config.run, seed=9)),
+    ]
+    for count, asked in zip((1, 1, 2, 3, 4, 5), others, strict=True):
+        made: Any = clippings.trainer(asked, plan(), tmp_path / "00ff", OWN)
+        drawn.append(tuple(made.secret.normals("noise", 0, 4)))
+        assert Ledger(ledger, 1e-5).count == count
+    assert drawn[0] == drawn[1]
+    assert len(set(drawn)) == 5
+
+
+def test_an_institution_whose_budget_is_spent_sends_nothing(tmp_path: Path) -> None:
+    config = tiny.config(
+        tmp_path,
+        privacy={
+            "mode": "record",
+            "clip": 0.5,
+            "noise_multiplier": 1.0,
+            "epsilon": 0.01,
+        },
+    )
     with pytest.raises(BudgetError, match="nothing more is released"):
-        clippings.trainer(config, plan, tmp_path / "00ff", own)
+        clippings.trainer(config, plan(), tmp_path / "00ff", OWN)
     assert not (tmp_path / "privacy" / "ledger.jsonl").exists()

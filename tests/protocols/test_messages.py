@@ -1,6 +1,7 @@
 """Records from others: what is read, and what is refused by which name."""
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -85,6 +86,10 @@ def test_plans(updates: list[bytes]) -> None:
         messages.plan_content(plan([]), SENT),
         also(messages.plan_content(plan([]), []), "more", MetricRecord()),
         also(messages.plan_content(plan([]), []), UPDATES, MetricRecord()),
+        *(
+            messages.plan_content(replace(plan([]), run=run), [])
+            for run in ("", "..", "../00ff", "00ff/1", "/00ff", "00ff\n", "0" * 17)
+        ),
     ],
 )
 def test_no_plans(content: RecordDict) -> None:

@@ -175,6 +175,16 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"privacy": NOISY | {"counts": 1.0}}, "for ties"),
     ({"privacy": NOISY | {"noise_by": "clients"}}, "single replies"),
     ({"privacy": NOISY | {"mode": "record"}, "train": {"prox_mu": 0.1}}, "prox_mu"),
+    ({"eval": {"probes": True, "local": False}}, "set eval.probes = false"),
+    ({"privacy": NOISY | {"mode": "record"}, "train": {"packing": True}}, "packing"),
+    (
+        {
+            "privacy": NOISY | {"mode": "record"},
+            "train": {"mode": "full"},
+            "wire": {"up": "fp32"},
+        },
+        "are taken of adapters",
+    ),
     ({"eval": {"central": True}}, "or of all data, are judged without noise"),
     ({"eval": {"where": "both"}}, "leaves without noise"),
     (
