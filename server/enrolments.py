@@ -18,6 +18,8 @@ from .rosters import quorum
 from .traffic import Watch
 
 LOG = logging.getLogger("fedelta.run")
+TOLD = 3
+"""Refusals that an error names; the record has all."""
 Said = Mapping[str, Any]
 
 
@@ -101,6 +103,7 @@ def enrol(
     question = replace(question, replies=list(question.replies))
     nodes: dict[str, int] = {}
     members: dict[str, dict[str, int]] = {}
+    told: list[str] = []
     for node, name, said in _answers(question):
         refusal = (
             said if isinstance(said, Refusal) else _misfit(said, base, layout(name))
@@ -118,10 +121,10 @@ def enrol(
                 reason=str(refusal.reason),
                 detail=refusal.detail,
             )
+            told.append(f"{name}: {refusal.reason} {refusal.detail}".rstrip())
     if not members:
-        raise QuorumError(
-            "no client can take part: see the enrolment lines of the record"
-        )
+        more = f"; and {len(told) - TOLD} more" if len(told) > TOLD else ""
+        raise QuorumError(f"no client can take part: {'; '.join(told[:TOLD])}{more}")
     heard, needed = sum(map(_heard, question.replies)), _needed(question, config)
     if heard < needed:
         raise QuorumError(

@@ -22,6 +22,8 @@ CLOCK = 5.0
 """Seconds that clocks may differ; Flower refuses signatures some ten seconds old."""
 SOON = 30
 """Days before a certificate's end that are worth a word."""
+SHOWN = 4
+"""Classes that are told by name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,9 +89,9 @@ def _data(folder: JoinFolder) -> str:
     labels = sorted({str(one) for one in table[tables.LABEL]})
     if not len(table):
         raise ValueError(f"{own.file} has no examples")
-    return (
-        f"{len(table)} examples of {len(labels)} classes ({', '.join(labels[:4])}...)"
-    )
+    more = ", ..." if len(labels) > SHOWN else ""
+    shown = ", ".join(labels[:SHOWN]) + more
+    return f"{len(table)} examples of {len(labels)} classes ({shown})"
 
 
 def _versions(folder: JoinFolder) -> str:  # noqa: ARG001  a check takes the folder

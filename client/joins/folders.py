@@ -1,12 +1,13 @@
 """An institution's folder: what is where."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import ClassVar, Self
 
 from ...protocols.errors import ConfigError
+from ..tables import SUFFIXES
 from . import tables
 from .policies import Policy
 
@@ -90,12 +91,21 @@ class JoinFolder(ServiceFolder):
 
     @cached_property
     def policy(self) -> Policy:
-        """join.toml, read once.
+        """join.toml, read once. Paths in it are from its own folder on.
 
         Raises:
             ConfigError: an unknown key or a wrong value.
         """
-        return tables.read(self.root / POLICY, Policy)
+        found = tables.read(self.root / POLICY, Policy)
+        data = replace(found.data, file=self._placed(found.data.file))
+        model = replace(found.model, folder=self._placed(found.model.folder))
+        return replace(found, data=data, model=model)
+
+    def _placed(self, name: str) -> str:
+        """A path as any folder finds it; names of other things as they are."""
+        here = self.root / name
+        is_path = Path(name).suffix in SUFFIXES or here.exists()
+        return str(here) if name and is_path else name
 
     @cached_property
     def invitation(self) -> Invitation:

@@ -31,7 +31,8 @@ def create(root: Path, name: str, data: str) -> JoinFolder:
     for one in (folder.state, folder.logs, folder.models):
         one.mkdir()
     keys.create(folder.private, folder.public, name)
-    write(folder.root / POLICY, fill("join.toml", file=json.dumps(data)).encode())
+    given = str(Path(data).absolute()) if data and Path(data).exists() else data
+    write(folder.root / POLICY, fill("join.toml", file=json.dumps(given)).encode())
     unit = fill(
         "fedelta-join.service",
         name=name,

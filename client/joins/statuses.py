@@ -27,11 +27,13 @@ class Status:
     Args:
         channel: as `fedelta.protocols.status.wires.channel` makes it.
         where: its address, for error messages.
+        remedy: what to do where it does not answer.
     """
 
-    def __init__(self, channel: Any, where: str) -> None:
+    def __init__(self, channel: Any, where: str, remedy: str = "") -> None:
         self._channel = channel
         self._where = where
+        self._remedy = remedy and f": {remedy}"
 
     def overview(self) -> Any:
         """The federation now, as far as it is shown to the caller."""
@@ -83,7 +85,7 @@ class Status:
             if said.code() == grpc.StatusCode.UNAVAILABLE:
                 raise FedeltaError(
                     f"{self._where} does not answer, or shows another federation's "
-                    f"certificate: {said.details()}"
+                    f"certificate ({said.details().rpartition(': ')[2]}){self._remedy}"
                 ) from error
             raise FedeltaError(f"{self._where}: {said.details()}") from error
 

@@ -23,6 +23,6 @@ def status(folder: HostFolder) -> Iterator[Status]:
         name="localhost",
     )
     try:
-        yield Status(channel, where)
+        yield Status(channel, where, f"is `fedelta host up {folder.root}` running?")
     finally:
         channel.close()

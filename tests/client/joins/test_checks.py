@@ -75,6 +75,22 @@ def test_what_is_wrong_at_home(tmp_path: Path) -> None:
     assert "did you mean file" in said["join.toml"]
 
 
+@pytest.mark.parametrize("inside", [True, False])
+def test_data_is_found_from_wherever_the_node_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, inside: bool
+) -> None:
+    """A path is the institution's own, not the working directory's."""
+    where = tmp_path / "a" if inside else tmp_path
+    monkeypatch.chdir(tmp_path)
+    if not inside:
+        tiny.data(where).rename("notes.jsonl")
+    folder = layouts.create(tmp_path / "a", "a", "notes.jsonl")
+    if inside:
+        tiny.data(tmp_path).rename(where / "notes.jsonl")
+    monkeypatch.chdir("/")
+    assert "data" not in crosses(JoinFolder.open(folder.root))
+
+
 def test_a_server_that_is_not_there(member: JoinFolder) -> None:
     assert "is the coordinator up" in crosses(member)["server"]
 

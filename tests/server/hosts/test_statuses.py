@@ -255,3 +255,11 @@ def test_a_changed_byte_is_found(tmp_path: Path) -> None:
         with pytest.raises(FedeltaError, match="not what was sent"):
             receiving.take(chunk)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_host_that_is_not_up_is_told_how(tmp_path: Path) -> None:
+    with (
+        as_coordinator(host(tmp_path / "host")) as asked,
+        pytest.raises(FedeltaError, match=r"is `fedelta host up .*running"),
+    ):
+        asked.overview()
