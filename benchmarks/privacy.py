@@ -19,6 +19,7 @@ import argparse
 import json
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -232,6 +233,7 @@ def main() -> int:
     """Run what was asked for, print what there is."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cells", type=int, default=0, help="run so many more")
+    parser.add_argument("--limit", type=float, default=1e9, help="start none after, s")
     parser.add_argument("--model", default=ENCODER, choices=GRIDS)
     parser.add_argument("--quick", action="store_true", help="the tiny model")
     parser.add_argument("--results", type=Path, default=RESULTS)
@@ -241,7 +243,10 @@ def main() -> int:
     keys = asdict(Cell("", "", 0.0, 0))
     done = [{key: row[key] for key in keys} for row in read(given.results)]
     todo = [one for one in grid(model) if asdict(one) not in done]
+    begun = time.monotonic()
     for cell in todo[: given.cells]:
+        if time.monotonic() - begun > given.limit:
+            break
         rows = read(given.results)
         write(given.results, [*rows, row := run(cell, rows)])
         print(json.dumps(row), flush=True)
@@ -250,7 +255,8 @@ def main() -> int:
         print(line)
     if given.plot and rows:
         plot(rows, given.plot)
-    print(f"{max(0, len(todo) - given.cells)} cells are left to run")
+    done = [{key: row[key] for key in keys} for row in rows]
+    print(f"{sum(asdict(one) not in done for one in todo)} cells are left to run")
     return 0
 
 

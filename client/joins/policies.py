@@ -90,12 +90,17 @@ class Privacy:
         cohort: a release must merge at least so many institutions.
         clip: updates must be clipped to at most this norm; 0: no demand.
         noise: at least this noise multiplier; 0: no demand.
+        epsilon: a run's budget must be at most this; 0: no demand. The ledger of what
+            this institution releases counts all its runs.
+        delta: the same of the chance that is left.
         secure_aggregation: only sums may be seen.
     """
 
     cohort: int = 1
     clip: float = 0.0
     noise: float = 0.0
+    epsilon: float = 0.0
+    delta: float = 0.0
     secure_aggregation: bool = False
 
 
@@ -198,6 +203,10 @@ def _privacy(policy: Policy, config: Config) -> Iterator[str]:
         yield f"updates are clipped to {clip or 'nothing'}, wanted is {floor.clip}"
     if noise < floor.noise:
         yield f"the noise multiplier is {noise}, wanted is {floor.noise}"
+    for key in ("epsilon", "delta"):
+        most, asked = getattr(floor, key), _number(given, key) if hides else 0.0
+        if most and not 0 < asked <= most:
+            yield f"privacy.{key} is {asked or 'not held'}, allowed is at most {most}"
     if floor.secure_aggregation and not getattr(given, "secure_aggregation", False):
         yield "secure aggregation is off, wanted is on"
 

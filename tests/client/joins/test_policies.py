@@ -13,6 +13,7 @@ from fedelta.client.joins.layouts import fill
 from fedelta.client.joins.policies import Agrees, Compute, Policy, Privacy
 from fedelta.protocols.errors import ConfigError
 from fedelta.protocols.settings import Client, Config, Data, Merge, Round, Train, Wire
+from fedelta.protocols.settings import Privacy as Noise
 
 OWN = policies.Data("notes.jsonl")
 
@@ -57,6 +58,21 @@ def test_the_template_agrees_to_the_defaults(tmp_path: Path) -> None:
             "clipped to nothing, wanted is 1.0",
         ),
         (Policy(OWN, privacy=Privacy(noise=0.5)), Config(), "noise multiplier is 0.0"),
+        (
+            Policy(OWN, privacy=Privacy(epsilon=3.0)),
+            Config(privacy=Noise("record", clip=1.0, noise_multiplier=1.0)),
+            "privacy.epsilon is not held, allowed is at most 3.0",
+        ),
+        (
+            Policy(OWN, privacy=Privacy(epsilon=3.0, delta=1e-5)),
+            Config(privacy=Noise("record", 1.0, 1.0, epsilon=3.0, delta=0.1)),
+            "privacy.delta is 0.1, allowed is at most 1e-05",
+        ),
+        (
+            Policy(OWN, privacy=Privacy(epsilon=3.0)),
+            Config(privacy=Noise(epsilon=1.0)),
+            "privacy.epsilon is not held",
+        ),
         (
             Policy(OWN, privacy=Privacy(secure_aggregation=True)),
             Config(),
