@@ -176,6 +176,10 @@ def search(  # noqa: PLR0913  one argument an option
     metric: Annotated[
         str, typer.Option(help="eval.metric, if none.", show_default=False)
     ] = "",
+    run: Annotated[
+        Path | None,
+        typer.Option(help="A finished run: vary from it, merge its replies."),
+    ] = None,
     out: Annotated[Path, typer.Option(help="The search's folder.")] = Path(
         "runs/search"
     ),
@@ -184,11 +188,18 @@ def search(  # noqa: PLR0913  one argument an option
 ) -> None:
     """Try settings, on the same replies where only the merge differs; resumable."""
     models()
+    from ...protocols.errors import ConfigError
     from ..runs import load
     from . import explorations
 
-    chosen = load(config, preset=preset or None, overrides=override or ())
-    asked = explorations.Asked(
-        over or (), budget, sampler, metric or chosen.eval.metric, halving=halving
-    )
+    if run is None:
+        chosen = load(config, preset=preset or None, overrides=override or ())
+    elif config or preset or override:
+        raise ConfigError(
+            "--run has its settings: leave out the file, preset and --set"
+        )
+    else:
+        chosen = explorations.of_run(run, out)
+    wanted = metric or chosen.eval.metric
+    asked = explorations.Asked(over or (), budget, sampler, wanted, halving, run)
     explorations.explore(chosen, asked, out, workers, as_json=as_json)

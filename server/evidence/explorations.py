@@ -3,14 +3,16 @@
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from rich.console import Console
 
 from ...protocols.settings import Config
+from .. import recordings, views
 from . import crews, pages, samplers, sheets, variables
-from .searches import Search, Trial, front, written
+from .fronts import front, written
+from .searches import Search, Trial
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +25,7 @@ class Asked:
         sampler: who says what is tried next.
         metric: what is to be good.
         halving: few rounds first, more for the better half.
+        run: a finished run whose replies are merged where only the merge is varied.
     """
 
     over: Sequence[str]
@@ -30,6 +33,25 @@ class Asked:
     sampler: str
     metric: str
     halving: bool = False
+    run: Path | None = None
+
+
+def of_run(folder: Path, out: Path) -> Config:
+    """A finished run's settings, for a run beside it in a search's folder.
+
+    Raises:
+        ConfigError: the folder holds no finished run.
+    """
+    config = recordings.Recording.read(folder).config
+    return replace(config, run=replace(config.run, out=str(out / "best")))
+
+
+def _lent(search: Search, folder: Path) -> None:
+    """Have a search take a finished run's replies where only the merge is varied."""
+    place = search.folder({})
+    if not place.exists():
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.symlink_to(folder.resolve(), target_is_directory=True)
 
 
 def explore(
@@ -60,7 +82,10 @@ def explore(
             count = f"{len(search.done)}/{asked.budget}"
             console.print(f"{count}  {text}", highlight=False, markup=False)
 
-    search = Search(config, out, asked.metric, workers, tell)
+    heard = () if as_json else (views.Lines(console),)
+    search = Search(config, out, asked.metric, workers, tell, heard)
+    if asked.run is not None:
+        _lent(search, asked.run)
     try:
         found = _found(search, made, asked)
     finally:

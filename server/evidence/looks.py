@@ -71,12 +71,8 @@ class Look:
 
     def some(self, examples: Examples, *parts: str, times: int = 1) -> Examples:
         """So many times as many of some examples; the same for the same run."""
-        most = self.texts * times
-        if not most or len(examples) <= most:
-            return examples
-        key = seeds.key("look", *parts, self.visit.tape.config.run.seed)
-        order = seeds.permutation(key, len(examples))
-        return examples.take(np.sort(order[:most]))
+        seed = self.visit.tape.config.run.seed
+        return drawn(examples, self.texts * times, seeds.key("look", *parts, seed))
 
     def begin(self, total: int) -> None:
         """Say how many texts will be judged."""
@@ -130,6 +126,13 @@ class Look:
         labels = task.test.labels[order]
         places = [order[labels == at][:many] for at, many in enumerate(wanted)]
         return task.test.take(np.sort(np.concatenate(places)))
+
+
+def drawn(examples: Examples, most: int, key: int) -> Examples:
+    """So many examples at most, in their order; 0: all."""
+    if not most or len(examples) <= most:
+        return examples
+    return examples.take(np.sort(seeds.permutation(key, len(examples))[:most]))
 
 
 def _parts(share: npt.NDArray[np.float64], size: int) -> list[int]:

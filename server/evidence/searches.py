@@ -7,27 +7,30 @@ clients keep for validation; on the test set where they keep nothing.
 """
 
 import json
-import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from ...client.evaluation import evaluate
 from ...client.trials import trial
-from ...protocols import digests
+from ...protocols import digests, seeds
 from ...protocols.errors import ConfigError, ContributionError, RoundError
 from ...protocols.metrics import falls
 from ...protocols.settings import Config, Gate
-from .. import evaluation, files, protections, simulations
+from .. import evaluation, protections, simulations
 from ..checks import check
-from . import tomls, variables
+from ..records import Listener
+from . import variables
 from .keepers import model
+from .looks import drawn
 from .revisits import Revisit, revisited
 from .samplers import Sampler
 from .variables import Value
 
-TRIALS, BEST, FRONT = "trials.jsonl", "best.toml", "front.json"
+TRIALS = "trials.jsonl"
+MOST = 256
+"""Of what a client keeps that trials are judged on."""
 FAILED = 1e9
 """What a sampler is told of settings that cannot be used."""
 
@@ -65,6 +68,7 @@ class Search:
         metric: what is to be good.
         workers: processes that run clients.
         tell: called with every trial.
+        listeners: called with every line that a run records as it trains.
         done: trials so far, oldest first.
     """
 
@@ -73,6 +77,7 @@ class Search:
     metric: str
     workers: int = 0
     tell: Callable[[Trial], None] = lambda _: None
+    listeners: Sequence[Listener] = ()
     done: list[Trial] = field(default_factory=list)
     _held: dict[str, Revisit] = field(default_factory=dict)
     _stack: ExitStack = field(default_factory=ExitStack)
@@ -205,8 +210,7 @@ class Search:
         Returns:
             Its folder.
         """
-        name = digests.of_bytes(json.dumps(given, sort_keys=True).encode())[:12]
-        folder = self.out / "runs" / name
+        folder = self.folder(given)
         if (folder / simulations.SUMMARY).exists():
             return folder
         config = variables.applied(self.config, given)
@@ -217,76 +221,33 @@ class Search:
             gate=Gate(),
         )
         if (folder / simulations.CONFIG).exists():
-            simulations.resume(folder, workers=self.workers)
+            simulations.resume(folder, workers=self.workers, listeners=self.listeners)
         else:
-            simulations.simulate(config, workers=self.workers)
+            simulations.simulate(config, workers=self.workers, listeners=self.listeners)
         return folder
+
+    def folder(self, given: Mapping[str, Value]) -> Path:
+        """Where a run of these settings is."""
+        text = json.dumps(dict(given), sort_keys=True)
+        return self.out / "runs" / digests.of_bytes(text.encode())[:12]
 
 
 def values(visit: Revisit, metric: str) -> dict[str, float]:
-    """A metric by client; under "" on the test set where clients keep nothing."""
+    """A metric by client, on `MOST` of what it keeps; "": the test set's, without."""
     session, config = visit.session, visit.tape.config
     base = model(session)
     names = [name for name in visit.tape.task.clients if len(visit.judging(name))]
     if not names:
         return {"": evaluation.on_server(session)[metric]}
-    found = {n: evaluate(base, visit.judging(n), config) for n in names}
+    key = seeds.key("search", config.run.seed)
+    some = {n: drawn(visit.judging(n), MOST, key) for n in names}
+    found = {name: evaluate(base, one, config) for name, one in some.items()}
     if metric not in next(iter(found.values())):
         raise ConfigError(f"--metric {metric}: there is no such metric")
     return {name: one[metric] for name, one in found.items()}
 
 
 def _mean(visit: Revisit, found: Mapping[str, float]) -> float:
-    """By examples."""
+    """By examples that clients keep."""
     counts = {name: max(1, len(visit.judging(name))) if name else 1 for name in found}
     return sum(found[n] * counts[n] for n in found) / sum(counts.values())
-
-
-def front(trials: Iterable[Trial], metric: str) -> list[Trial]:
-    """Trials that no other one beats in bytes, value, worst client and epsilon at once.
-
-    Example:
-        >>> some = [Trial({}, 0.5, None, 10), Trial({}, 0.4, None, 20),
-        ...         Trial({}, 0.9, None, 30)]
-        >>> [one.value for one in front(some, "accuracy")]
-        [0.5, 0.9]
-    """
-    sign = 1.0 if falls(metric) else -1.0
-
-    def goals(one: Trial) -> tuple[float, float, float, float]:
-        worst = one.worst if one.worst is not None else 0.0
-        spent = one.epsilon if one.epsilon is not None else math.inf
-        return float(one.bytes), sign * (one.value or 0.0), sign * worst, spent
-
-    good = [one for one in trials if one.value is not None]
-    found = []
-    for one in good:
-        mine = goals(one)
-        beaten = any(
-            all(a <= b for a, b in zip(goals(other), mine, strict=True))
-            and goals(other) != mine
-            for other in good
-        )
-        if not beaten:
-            found.append(one)
-    return sorted(found, key=lambda one: (one.bytes, sign * (one.value or 0.0)))
-
-
-def written(search: Search, ordered: Sequence[Trial]) -> Path:
-    """Write the best settings as a configuration that runs, and the Pareto front.
-
-    Raises:
-        ConfigError: nothing could be used.
-    """
-    best = ordered[0] if ordered else None
-    if best is None or best.value is None:
-        why = best.said if best else "nothing was tried"
-        raise ConfigError(f"no settings could be used: {why}")
-    given = {k: v for k, v in best.settings.items() if k != "run.rounds"}
-    config = variables.applied(search.config, given)
-    head = f"{search.metric} {best.value:.6g}, the best of {len(search.done)} trials"
-    path = search.out / BEST
-    files.write(path, tomls.text(config, head).encode())
-    told = [asdict(one) for one in front(search.done, search.metric)]
-    files.write_json(search.out / FRONT, {"metric": search.metric, "front": told})
-    return path

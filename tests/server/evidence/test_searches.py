@@ -14,8 +14,9 @@ from fedelta.server.cli import main
 from fedelta.server.evidence import pages, variables
 from fedelta.server.evidence.diagnoses import diagnose
 from fedelta.server.evidence.explorations import Asked, explore
+from fedelta.server.evidence.fronts import front, written
 from fedelta.server.evidence.samplers import KINDS, Sampler, sampler
-from fedelta.server.evidence.searches import Search, Trial, front, written
+from fedelta.server.evidence.searches import Search, Trial
 from fedelta.server.runs import load
 from fedelta.server.simulations import simulate
 from tests import tiny
@@ -56,6 +57,25 @@ def test_merges_are_searched_on_one_run(tmp_path: Path) -> None:
     assert f"{lowest.value:.6g}" in path.read_text()
     again = replace(best, run=replace(best.run, out=str(tmp_path / "again")))
     assert simulate(again, workers=0)["recipe"].startswith(best.merge.recipe[:4])
+
+
+def test_a_finished_run_is_searched_without_training(tmp_path: Path) -> None:
+    given, out = config(tmp_path), tmp_path / "search"
+    ran, straight = Path(given.run.out), tmp_path / "straight"
+    simulate(given, workers=0)
+    before = sorted(path.stat().st_mtime_ns for path in ran.rglob("*"))
+    words = ["search", "--run", str(ran), "--out", str(out), "--json"]
+    words += ["--sampler", "grid", "--budget", "2"]
+    with pytest.raises(SystemExit, match="0"):
+        main([*words, "--over", "merge.recipe=fedavg(); median()"])
+    assert before == sorted(path.stat().st_mtime_ns for path in ran.rglob("*"))
+    over = ("merge.recipe=fedavg(); median()",)
+    explore(given, Asked(over, 2, "grid", "loss"), straight, 0, as_json=True)
+    lines = (out / "trials.jsonl").read_text()
+    assert lines == (straight / "trials.jsonl").read_text()
+    assert load(out / "best.toml").run.out == str(out / "best")
+    with pytest.raises(SystemExit, match="2"):
+        main([*words, "--preset", "icd10"])
 
 
 def test_a_search_goes_on_where_it_was_stopped(tmp_path: Path) -> None:

@@ -1,0 +1,64 @@
+"""What a search found: the Pareto front, and settings that run."""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from ...protocols.errors import ConfigError
+from ...protocols.metrics import falls
+from .. import files
+from . import tomls, variables
+from .searches import Search, Trial
+
+BEST, FRONT = "best.toml", "front.json"
+
+
+def front(trials: Iterable[Trial], metric: str) -> list[Trial]:
+    """Trials that no other one beats in bytes, value, worst client and epsilon at once.
+
+    Example:
+        >>> some = [Trial({}, 0.5, None, 10), Trial({}, 0.4, None, 20),
+        ...         Trial({}, 0.9, None, 30)]
+        >>> [one.value for one in front(some, "accuracy")]
+        [0.5, 0.9]
+    """
+    sign = 1.0 if falls(metric) else -1.0
+
+    def goals(one: Trial) -> tuple[float, float, float, float]:
+        worst = one.worst if one.worst is not None else 0.0
+        spent = one.epsilon if one.epsilon is not None else math.inf
+        return float(one.bytes), sign * (one.value or 0.0), sign * worst, spent
+
+    good = [one for one in trials if one.value is not None]
+    found = []
+    for one in good:
+        mine = goals(one)
+        beaten = any(
+            all(a <= b for a, b in zip(goals(other), mine, strict=True))
+            and goals(other) != mine
+            for other in good
+        )
+        if not beaten:
+            found.append(one)
+    return sorted(found, key=lambda one: (one.bytes, sign * (one.value or 0.0)))
+
+
+def written(search: Search, ordered: Sequence[Trial]) -> Path:
+    """Write the best settings as a configuration that runs, and the Pareto front.
+
+    Raises:
+        ConfigError: nothing could be used.
+    """
+    best = ordered[0] if ordered else None
+    if best is None or best.value is None:
+        why = best.said if best else "nothing was tried"
+        raise ConfigError(f"no settings could be used: {why}")
+    given = {k: v for k, v in best.settings.items() if k != "run.rounds"}
+    config = variables.applied(search.config, given)
+    head = f"{search.metric} {best.value:.6g}, the best of {len(search.done)} trials"
+    path = search.out / BEST
+    files.write(path, tomls.text(config, head).encode())
+    told = [asdict(one) for one in front(search.done, search.metric)]
+    files.write_json(search.out / FRONT, {"metric": search.metric, "front": told})
+    return path
