@@ -1,5 +1,6 @@
 """Labelled tables: files and folders into `datasets`, checked column by column."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -59,7 +60,7 @@ def load(source: str) -> "Dataset":
         return _file(path)
     if path.is_dir():
         return _folder(path)
-    if path.suffix in SUFFIXES or path.is_absolute() or source.startswith("."):
+    if path.suffix.lower() in SUFFIXES or path.is_absolute() or source.startswith("."):
         raise ConfigError(f"data file {source!r} is not there")
     return _hub(source)
 
@@ -70,28 +71,56 @@ def _file(path: Path) -> "Dataset":
     from datasets.table import InMemoryTable  # type: ignore[import-untyped]
 
     try:
-        table = _reader(path)(str(path))
-    except (pa.ArrowException, UnicodeDecodeError) as error:
+        table = _reader(path)(path)
+    except (pa.ArrowException, ValueError) as error:
         raise ConfigError(
             f"{path} is not a {path.suffix[1:]} table: {error}"
         ) from error
     return Dataset(InMemoryTable(table))
 
 
-def _reader(path: Path) -> Callable[[str], Any]:
-    from pyarrow import csv, json, parquet
+def _reader(path: Path) -> Callable[[Path], Any]:
+    from pyarrow import parquet
 
-    readers: dict[str, Callable[[str], Any]] = {
-        ".csv": csv.read_csv,
-        ".json": json.read_json,
-        ".jsonl": json.read_json,
+    readers: dict[str, Callable[[Path], Any]] = {
+        ".csv": _csv,
+        ".json": _json,
+        ".jsonl": _json,
         ".parquet": parquet.read_table,
     }
-    if path.suffix not in readers:
+    if path.suffix.lower() not in readers:
         raise ConfigError(
             f"{path}: read are {', '.join(SUFFIXES)} and `datasets` folders"
         )
-    return readers[path.suffix]
+    return readers[path.suffix.lower()]
+
+
+def _csv(path: Path) -> Any:
+    """Columns apart by commas; by semicolons or tabs where the header has no comma."""
+    from pyarrow import csv, types
+
+    with path.open("rb") as file:
+        header = file.readline()
+    marks = [mark for mark in (b",", b";", b"\t") if mark in header] or [b","]
+    apart = csv.ParseOptions(delimiter=marks[0].decode())
+    table = csv.read_csv(path, parse_options=apart)
+    if any(types.is_binary(one) for one in table.schema.types):
+        raise ValueError("it is not UTF-8; save it as UTF-8")
+    return table
+
+
+def _json(path: Path) -> Any:
+    """An object a line, or one list of objects."""
+    from pyarrow import Table
+    from pyarrow import json as lines
+
+    with path.open("rb") as file:
+        if file.read(256).lstrip()[:1] != b"[":
+            return lines.read_json(path)
+    rows = json.loads(path.read_bytes())
+    if not all(isinstance(one, dict) for one in rows):
+        raise ValueError("a list must hold objects")
+    return Table.from_pylist(rows)
 
 
 def _folder(path: Path) -> "Dataset":

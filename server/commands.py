@@ -34,7 +34,8 @@ def init(
     with tempfile.TemporaryDirectory() as there:
         trial = Path(there) / out.name
         trial.write_text(text, encoding="utf-8")
-        task = read(runs.load(trial))
+        chosen = runs.load(trial)
+        task = read(chosen)
     table = Table("client", "region", "training", "validation", "mostly")
     for row in drafts.rows(task):
         table.add_row(*row)
@@ -42,6 +43,7 @@ def init(
     console.print(table)
     told = f"{len(task.clients)} clients, {len(task.labels)} classes or domains, "
     console.print(f"{told}{len(task.test)} test examples", highlight=False)
+    console.print(f"learned: {drafts.learned(chosen)}", highlight=False)
     if not dry_run:
         files.write(out, text.encode())
         console.print(f"wrote {out}: fedelta simulate {out}", highlight=False)

@@ -123,6 +123,17 @@ def draft(folder: Path) -> str:
     return "\n".join(parts).rstrip() + "\n"
 
 
+def learned(config: Config) -> str:
+    """What will be learned from the columns that were found."""
+    data = config.data
+    if config.model.task != "causal-lm":
+        return f"classes in column {data.label!r}, from {data.text!r}"
+    columns = (data.messages,) if data.messages else (data.prompt, data.completion)
+    if any(columns):
+        return f"a language model on {' and '.join(map(repr, columns))}"
+    return f"a language model on {data.text!r}; for classes call a column 'label'"
+
+
 def rows(task: Task) -> Iterator[tuple[str, str, str, str, str]]:
     """What each client has: name, region, training, validation, and of what most."""
     for name, examples in task.clients.items():

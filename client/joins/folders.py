@@ -104,7 +104,7 @@ class JoinFolder(ServiceFolder):
     def _placed(self, name: str) -> str:
         """A path as any folder finds it; names of other things as they are."""
         here = self.root / name
-        is_path = Path(name).suffix in SUFFIXES or here.exists()
+        is_path = Path(name).suffix.lower() in SUFFIXES or here.exists()
         return str(here) if name and is_path else name
 
     @cached_property

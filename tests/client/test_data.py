@@ -13,7 +13,7 @@ from datasets import (  # type: ignore[import-untyped]
     DatasetDict,
 )
 
-from fedelta.client import data
+from fedelta.client import data, tables
 from fedelta.protocols.errors import ConfigError
 from fedelta.protocols.settings import Config, Data, Run
 from tests import tiny
@@ -192,12 +192,31 @@ def test_a_file_that_is_no_table(tmp_path: Path) -> None:
         ("d.jsonl", "not json", "is not a jsonl table"),
         ("d.parquet", "not parquet", "is not a parquet table"),
         ("d.txt", "text", "read are .csv"),
+        ("d.json", "[1, 2]", "a list must hold objects"),
+        ("d.json", "[{", "is not a json table"),
     ):
         (tmp_path / name).write_text(body, encoding="utf-8")
         with pytest.raises(ConfigError, match=message):
             data.load(Config(data=Data(source=str(tmp_path / name))))
     with pytest.raises(ConfigError, match="cannot read"):
         data.load(Config(data=Data(source=str(tmp_path))))
+
+
+def test_tables_as_people_have_them(tmp_path: Path) -> None:
+    """As spreadsheets and scripts write them, in every spelling of the suffix."""
+    rows = [{"text": "a; b", "label": "x"}, {"text": "Müdigkeit", "label": "y"}]
+    for name, body in (
+        ("d.csv", 'text,label\n"a; b",x\nMüdigkeit,y\n'),
+        ("d.CSV", '\ufefftext;label\r\n"a; b";x\r\nMüdigkeit;y\r\n'),
+        ("t.csv", "text\tlabel\na; b\tx\nMüdigkeit\ty\n"),
+        ("d.json", "\n" + json.dumps(rows)),
+        ("l.json", "\n".join(map(json.dumps, rows))),
+    ):
+        (tmp_path / name).write_bytes(body.encode())
+        assert tables.load(str(tmp_path / name)).to_list() == rows, name
+    (tmp_path / "old.csv").write_bytes("text,label\nMüdigkeit,x\n".encode("latin-1"))
+    with pytest.raises(ConfigError, match="save it as UTF-8"):
+        tables.load(str(tmp_path / "old.csv"))
 
 
 def test_a_class_that_no_client_has(tmp_path: Path) -> None:

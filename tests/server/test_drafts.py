@@ -133,7 +133,9 @@ def test_the_command_says_what_each_client_has(
     out = tmp_path / "federation.toml"
     words(["init", str(hospitals), "--out", str(out), "--dry-run"])
     assert not out.exists()
-    assert "north-ward" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "north-ward" in said
+    assert "classes in column 'label'" in said
     words(["init", str(hospitals), "--out", str(out)])
     assert runs.load(out).clients
     capsys.readouterr()
