@@ -2,6 +2,7 @@
 
 import pytest
 
+from fedelta.benchmarks import secagg
 from tests.scripts import told
 
 
@@ -21,3 +22,13 @@ def test_fifty_trivial_clients_cost_next_to_nothing() -> None:
     )
     took = float(told("-c", code).splitlines()[-1])
     assert took < 1.0, "three rounds of 50 clients, beyond imports"
+
+
+def test_a_masked_client_sends_no_more_than_flowers() -> None:
+    """Bytes up of one client's part, beside SecAgg+ on the same vectors."""
+    given = secagg.vectors(4, 20_000)
+    mean = secagg.ours("", "fedavg", 32, 0.125, given)[2]
+    ties = secagg.ours("", "ties(1.0)", 32, 0.125, given)[2]
+    theirs = secagg.flowers(given, 3)[2]
+    assert 80_000 < mean < 0.6 * theirs
+    assert mean < ties < 1.2 * theirs

@@ -70,6 +70,8 @@ def test_every_merge_is_computed_again_to_the_bit(
     if ledger.exists():
         heads = [json.loads(line)["digest"] for line in ledger.read_text().splitlines()]
         assert [one.said["ledger"] for one in proofs] == ["", *heads]
+        with pytest.raises(ConfigError, match="would tell what it sent"):
+            withdraw(folder, ONE)
 
 
 def test_what_was_changed_is_found_and_named(tmp_path: Path) -> None:
