@@ -70,11 +70,8 @@ GRIDS = {
         (("client", 256, EPSILONS),),
     ),
     LANGUAGE: (
-        (
-            ("record", OWNERS, ALL),
-            ("client", 256, ALL),
-            ("client", OWNERS, EPSILONS[:1]),
-        ),
+        (("record", OWNERS, ALL),),
+        (("client", 256, ALL), ("client", OWNERS, EPSILONS[:1])),
     ),
 }
 """Levels, numbers of clients, epsilons; the most telling first."""
