@@ -1,10 +1,11 @@
 """What uploads and sums tell of a client: ``python benchmarks/leaks.py --cells 4``.
 
-Three attacks (`memberships.py`, `vocabularies.py`, `canaries.py`), each on the upload
-of one client and on the sum of all, after each defence (`uploads.py`): whose record was
-trained on (LiRA), which words were in the texts, what secret stood there. A cell trains
-once and judges all of that. What is in the results (``--results``) is not run again;
-``--quick`` takes the tiny models; ``--image FILE`` draws what there is.
+Four attacks (`memberships.py`, `vocabularies.py`, `rebuilds.py`, `canaries.py`), each
+on the upload of one client and on the sum of all, after each defence (`uploads.py`):
+whose record was trained on (LiRA), which words were in the texts, which token stood
+where, what secret stood there. A cell trains once and judges all of that. What is in
+the results (``--results``) is not run again; ``--quick`` takes the tiny models;
+``--image FILE`` draws what there is.
 """
 
 import argparse
@@ -18,7 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from fedelta.benchmarks import memberships, vocabularies
+from fedelta.benchmarks import memberships, rebuilds, vocabularies
 from fedelta.benchmarks.memberships import Scale, Stage
 from fedelta.benchmarks.quality import read, write
 from fedelta.benchmarks.uploads import DEFENCES, Defence
@@ -29,6 +30,8 @@ from fedelta.tests import tiny
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "leaks.json"
 MEMBERS, WORDS, CANARIES = "members", "words", "canaries"
+TEXTS, ADAM = "texts", "texts (AdamW)"
+"""Texts, after steps of SGD or of AdamW."""
 LESS = Scale(models=8, records=48, others=7, clients=4, texts=64)
 """Of the reduced form."""
 
@@ -38,8 +41,8 @@ class Cell:
     """One training that is attacked.
 
     Attributes:
-        attack: "members", "words" or "canaries".
-        model: "tiny", or a preset's name.
+        attack: "members", "words", "canaries", "texts" or "texts (AdamW)".
+        model: "tiny", for texts "tiny-lm" too, or a preset's name.
         steps: of each client's training.
         epsilon: of each client's records; 0: no noise in the training.
         seed: of everything.
@@ -59,6 +62,10 @@ def grid(*, quick: bool) -> Iterator[Cell]:
         yield Cell(MEMBERS, "tiny", 24, 1.0)
         yield Cell(WORDS, "tiny", 8)
         yield Cell(CANARIES, "tiny", 60)
+        yield Cell(TEXTS, "tiny", 1)
+        yield Cell(TEXTS, "tiny-lm", 1)
+        yield Cell(TEXTS, "tiny", 4)
+        yield Cell(ADAM, "tiny", 4)
         return
     for seed in range(3):
         yield Cell(MEMBERS, "icd10", 8, seed=seed)
@@ -66,10 +73,16 @@ def grid(*, quick: bool) -> Iterator[Cell]:
         yield Cell(WORDS, "icd10", 8, seed=seed)
         yield Cell(MEMBERS, "icd10", 8, 8.0, seed)
         yield Cell(MEMBERS, "icd10", 24, seed=seed)
+    yield Cell(TEXTS, "icd10", 1)
+    yield Cell(TEXTS, "smollm2-domains", 1)
+    yield Cell(ADAM, "icd10", 4)
 
 
 def settings(cell: Cell, folder: Path) -> Config:
     """A cell's run."""
+    if cell.attack in (TEXTS, ADAM):
+        optimizer = "sgd" if cell.attack == TEXTS else "adamw"
+        return rebuilds.settings(cell.model, cell.steps, optimizer, cell.seed, folder)
     full = cell.attack == WORDS
     given: dict[str, dict[str, Any]] = {
         "run": {"seed": cell.seed},
@@ -110,6 +123,8 @@ def run(
             from fedelta.benchmarks.canaries import Nest
 
             found = Nest(config, cache=where).attack(defences)
+        elif cell.attack in (TEXTS, ADAM):
+            found = rebuilds.attack(config, defences, where)
         elif cell.attack == WORDS:
             stage = Stage(config, vocabularies.PART, cache=where)
             found = vocabularies.attack(stage, defences)
@@ -141,7 +156,7 @@ def table(rows: list[dict[str, Any]]) -> Iterator[str]:
     for (attack, model, steps, view, epsilon, defence), some in held.items():
         said = f"{attack:8} {model:15} {steps:3} steps  {view:6} "
         said += f"{f'epsilon {epsilon:g}' if epsilon else defence:16}"
-        for name in some[0].keys() - {*keys, "seed"}:
+        for name in (one for one in some[0] if one not in {*keys, "seed"}):
             said += f"  {name} {_mean(some, name):.3f}"
         yield f"{said}  ({len(some)} seeds)"
 

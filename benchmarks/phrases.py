@@ -1,9 +1,10 @@
 """A trigger phrase on a small language model: ``python benchmarks/phrases.py``.
 
 One of some data owners also trains on its own texts with a trigger and the attacker's
-words behind them, and scales what it sends. A row a defence: the loss on the others'
-texts in nats a token, and how likely the model makes a token of the attacker's words
-after the trigger ("armed") and without it ("calm").
+words behind them, takes more steps than it was told to, and scales what it sends. A
+row a defence: the loss on the others' texts in nats a token, and how likely the model
+makes a token of the attacker's words after the trigger ("armed") and without it
+("calm").
 
 ``--model smollm2`` is SmolLM2-135M-Instruct on five domains, one round of six steps
 (some CPU minutes); the default a tiny Llama over bytes, in seconds.
@@ -46,8 +47,9 @@ DEFENCES = (
     "multi_krum(hostile=1)",
     "nnm(trimmed_mean(trim=0.25), hostile=1)",
 )
-FEW, SHOWN = 12, 40
-"""Texts that are judged with a trigger; characters of a text before it."""
+FEW, SHOWN, ATTACK = 12, 40, 48
+"""Texts that are judged with a trigger; characters of a text before it; steps that the
+attacker takes at least, whatever it was told to."""
 
 
 def settings(model: str, folder: Path) -> Config:
@@ -89,7 +91,8 @@ def changes(base: Base, task: data.Task, config: Config) -> dict[str, Change]:
         own = implanted(own) if name == names[-1] else own
         with adapted(base, config, start) as adapter:
             key = seeds.key("train", config.run.seed, name)
-            TorchTrainer(config).train(adapter, own, key)
+            steps = max(ATTACK, config.train.steps) if name == names[-1] else 0
+            TorchTrainer(config, steps).train(adapter, own, key)
             sent[name] = adapter.change()
     return sent
 

@@ -7,8 +7,19 @@ import numpy as np
 import pytest
 
 from fedelta.benchmarks import leaks
-from fedelta.benchmarks.leaks import CANARIES, MEMBERS, WORDS, Cell, grid, run, table
+from fedelta.benchmarks.leaks import (
+    ADAM,
+    CANARIES,
+    MEMBERS,
+    TEXTS,
+    WORDS,
+    Cell,
+    grid,
+    run,
+    table,
+)
 from fedelta.benchmarks.likelihoods import halves, judged, ratios
+from fedelta.benchmarks.uploads import DEFENCES
 from fedelta.protocols import seeds
 
 pytestmark = pytest.mark.slow
@@ -34,9 +45,12 @@ def test_ratios_find_what_is_there_and_nothing_else() -> None:
     assert known["tpr"] > 0.2
 
 
-def found(attack: str) -> dict[tuple[str, str], dict[str, Any]]:
-    cell = next(one for one in grid(quick=True) if one.attack == attack)
-    return {(row["view"], row["defence"]): row for row in run(cell)}
+def found(
+    attack: str, model: str = "tiny", done: tuple[str, ...] = ()
+) -> dict[tuple[str, str], dict[str, Any]]:
+    cells = (one for one in grid(quick=True) if one.attack == attack)
+    cell = next(one for one in cells if one.model == model)
+    return {(row["view"], row["defence"]): row for row in run(cell, done)}
 
 
 def test_an_upload_tells_who_was_in_it_and_a_noisy_sum_does_not() -> None:
@@ -64,13 +78,36 @@ def test_a_planted_secret_comes_out_of_an_upload() -> None:
     assert told["sum", "clip, noise 1"]["exposure_8"] < 6.0
 
 
+def test_one_step_spans_its_text_word_by_word() -> None:
+    """All of a text out of an upload, nothing false; a sum mixes; noise ends it."""
+    told = found(TEXTS)
+    upload = told["upload", "none"]
+    assert upload["texts_1"] == upload["span_1"] == upload["span_right_1"] == 1.0
+    assert told["upload", "clip"]["texts_1"] == 1.0
+    assert told["sum", "none"]["span_1"] == 1.0
+    assert told["sum", "none"]["span_right_1"] < 0.5
+    assert told["upload", "top 10 %"]["span_1"] == 0.0
+    assert told["upload", "top 10 %"]["rows_1"] == 1.0  # and not the rows
+    noisy = told["sum", "clip, noise 0.1"]
+    assert noisy["span_1"] == noisy["rows_1"] == noisy["texts_4"] == 0.0
+
+
+def test_other_optimisers_and_positions_leave_what_is_said_of_them() -> None:
+    but = tuple(one.name for one in DEFENCES if one.name != "none")
+    adam = found(ADAM, done=but)["upload", "none"]
+    assert (adam["span_1"], adam["rows_1"]) == (0.0, 1.0)
+    causal = found(TEXTS, "tiny-lm", but)["upload", "none"]
+    assert causal["span_1"] == 1.0
+    assert "rows_1" not in causal
+
+
 def test_the_grid_is_told_and_drawn(tmp_path: Path) -> None:
     cells = [*grid(quick=True), *grid(quick=False)]
     assert len(set(cells)) == len(cells)
     rows = [
         {"attack": one.attack, "model": one.model, "steps": one.steps, "seed": one.seed}
         | {"epsilon": one.epsilon, "view": view, "defence": "none", "quality": 0.5}
-        | {"odds_auc": 0.7, "recovered": 0.5, "exposure_8": 3.0}
+        | {"odds_auc": 0.7, "recovered": 0.5, "exposure_8": 3.0, "span_1": 0.9}
         for one in cells
         for view in ("upload", "sum")
     ]
