@@ -167,7 +167,8 @@ def _table(
     for name in dict.fromkeys(row["name"] for row in rows):
         held = [row for row in rows if row["name"] == name]
         numbers = [key for key, value in held[0].items() if isinstance(value, float)]
-        mean = {key: fmean(row[key] for row in held) for key in numbers}
+        told = {key: [row[key] for row in held if key in row] for key in numbers}
+        mean = {key: fmean(values) for key, values in told.items()}
         mean |= {"bytes_up": fmean(row["bytes_up"] for row in held)}
         gaps = [r["accuracy"] - at[r["seed"]] for r in held if r["seed"] in at]
         first = [exhibits.code(name), str(len(held)), f"{100 * mean['accuracy']:.1f}"]

@@ -97,12 +97,14 @@ def replay(
 ) -> None:
     """Merge a run's replies again by other recipes and judge each; no training."""
     from ..aggregators.recipes import METHODS
+    from .evidence.watches import Replays
     from .replays import replay as play
 
     asked, refused = list(recipe or ()), dict[str, str]()
     asked += [name for name in METHODS if every and name not in asked]
     telling = refused if every else None
-    found = play(folder, asked, rounds=rounds or (), refused=telling)
+    heard = () if as_json else (Replays(),)
+    found = play(folder, asked, rounds=rounds or (), listeners=heard, refused=telling)
     if as_json:
         typer.echo(json.dumps(found, indent=2, sort_keys=True))
         return

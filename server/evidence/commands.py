@@ -91,8 +91,18 @@ def export(
     found = take(folder, to, out)
     if as_json:
         typer.echo(json.dumps(found, indent=2, sort_keys=True))
-    else:
-        typer.echo(out)
+        return
+    typer.echo(out)
+    for key, value in found.items():
+        if key not in ("kind", "out", "written"):
+            typer.echo(f"{key:8}{_said(value)}", err=True)
+
+
+def _said(value: object) -> str:
+    """What an export says of itself, in words."""
+    if isinstance(value, float):
+        return f"{value:.3g}"
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _parted(text: str) -> tuple[str, str, str]:

@@ -18,8 +18,9 @@ from ...protocols.vectors import Floats
 from .. import files, protections, records
 from . import panels, retentions, soups
 from .keepers import model
-from .looks import COMMON, Look, Sets, Tell, unheard
+from .looks import COMMON, Look, Sets
 from .revisits import Revisit, Round, revisited
+from .watches import Tell, unheard
 
 FILE = "diagnosis.json"
 PROBE = 64

@@ -22,8 +22,9 @@ from ...protocols.settings import Config
 from .. import files, protections, records
 from . import personals, tomls
 from .clusters import clusters
-from .looks import Look, Tell, unheard
+from .looks import Look
 from .revisits import Round, revisited
+from .watches import Tell, unheard
 
 FILE = "clusters.json"
 TEXTS = 256

@@ -4,7 +4,7 @@ Judging is what a look costs. So each client's task is judged on a few texts, dr
 and the same for all models, and what is judged by everybody on four times as many.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -18,6 +18,7 @@ from ...protocols.errors import ConfigError
 from ...protocols.vectors import Floats
 from .keepers import model
 from .revisits import Revisit
+from .watches import Tell, unheard
 
 TEXTS = {CAUSAL: 8}
 """Of each client that are judged by default; of classes `MANY`."""
@@ -26,12 +27,6 @@ COMMON = 4
 """How many times as many of what everybody is judged on."""
 
 Sets = Mapping[str, Examples]
-Tell = Callable[[int, int], None]
-"""Takes how much is done, and of how much."""
-
-
-def unheard(done: int, total: int) -> None:
-    """Tell nobody."""
 
 
 @dataclass(slots=True)

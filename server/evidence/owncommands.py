@@ -7,7 +7,6 @@ from typing import Annotated
 import typer
 
 from .commands import AsJson, models
-from .watches import watched
 
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="A finished run's folder.")]
 Metric = Annotated[str, typer.Option(help="eval.metric, if none.", show_default=False)]
@@ -37,6 +36,7 @@ def personalise(  # noqa: PLR0913  one argument an option
     models()
     from ...client.personals import FOLDER
     from . import ownsheets, personals
+    from .watches import watched
 
     shares = tuple(share or personals.Asked().shares)
     asked = personals.Asked(steps, shares, metric, local, texts)
@@ -66,6 +66,7 @@ def cluster(
     """Take clients apart by how alike their updates are; each cluster can go on."""
     models()
     from . import divisions, ownsheets
+    from .watches import watched
 
     with watched("texts judged", quiet=as_json) as tell:
         found = divisions.divide(
@@ -98,6 +99,7 @@ def experts(  # noqa: PLR0913  one argument an option
     """Train an adapter a client, keep them apart, and route between them by peft."""
     models()
     from . import ownsheets, routers
+    from .watches import watched
 
     how = routers.Routing(top, temperature)
     with watched("experts trained", quiet=as_json) as tell:

@@ -25,8 +25,8 @@ from ..versions import Update
 from . import retentions
 from .ballots import tried
 from .keepers import model
-from .looks import Tell, unheard
 from .revisits import Revisit, revisited
+from .watches import Tell, unheard
 
 FILE = "personal.json"
 BASE, LOCAL, GLOBAL, TUNED, PERSONAL = "base", "local", "global", "tuned", "personal"

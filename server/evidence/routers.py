@@ -28,9 +28,9 @@ from ..exports import has_factors
 from ..sessions import Session
 from . import takeaways
 from .keepers import model
-from .looks import Tell, unheard
 from .personals import Halves, halves, summarised
 from .revisits import revisited
+from .watches import Tell, unheard
 
 FILE, WHOLE, EXPERTS = "experts.json", "base", "experts"
 GLOBAL, OWN, ALIKE, ROUTED = "global", "own", "alike", "routed"

@@ -1,18 +1,46 @@
 """How far something is that takes a while: a bar on a terminal, else lines."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 from rich.console import Console
 
-from ..tables import duration
-from .looks import Tell, unheard
+from ..tables import duration, leading, told
 
+Tell = Callable[[int, int], None]
+"""Takes how much is done, and of how much."""
 APART = 10.0
 """Seconds between lines."""
 SOON = 2.0
 """After so many the first guess is made."""
+
+
+class Replays:
+    """A listener that says on standard error what each merge came to, as it is judged.
+
+    Attributes:
+        merge: the recipe that is replayed, and the space.
+    """
+
+    def __init__(self) -> None:
+        self.merge = ""
+        self._console = Console(stderr=True)
+
+    def __call__(self, line: Mapping[str, Any]) -> None:
+        """Take one line of a replay's record in."""
+        if line["kind"] == "run":
+            self.merge = f"{line['recipe']} @ {line['space']}"
+        elif line["kind"] == "evaluation" and line["round"]:
+            metric = leading({"metrics": {"final": line["metrics"]}})
+            value = told(metric, line["metrics"].get(metric))
+            text = f"round {line['round']}, {self.merge}: {metric} {value}"
+            self._console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
+def unheard(done: int, total: int) -> None:
+    """Tell nobody."""
 
 
 @contextmanager
