@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from textwrap import shorten
 from typing import Any
 
 from flwr.app import Message, MessageType, RecordDict
@@ -20,6 +21,8 @@ from .traffic import Watch
 LOG = logging.getLogger("fedelta.run")
 TOLD = 3
 """Refusals that an error names; the record has all."""
+LONGEST = 160
+"""Characters of each one's detail."""
 Said = Mapping[str, Any]
 
 
@@ -121,7 +124,8 @@ def enrol(
                 reason=str(refusal.reason),
                 detail=refusal.detail,
             )
-            told.append(f"{name}: {refusal.reason} {refusal.detail}".rstrip())
+            short = shorten(refusal.detail, LONGEST, placeholder=" ...")
+            told.append(f"{name}: {refusal.reason} {short}".rstrip())
     if not members:
         more = f"; and {len(told) - TOLD} more" if len(told) > TOLD else ""
         raise QuorumError(f"no client can take part: {'; '.join(told[:TOLD])}{more}")
