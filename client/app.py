@@ -25,6 +25,7 @@ from . import (
     noises,
     personals,
     probes,
+    restrictions,
     sending,
     sessions,
     signatures,
@@ -127,6 +128,7 @@ def alone(message: Message, context: Context) -> RecordDict:
     """A baseline: train without the federation and judge on the global test set."""
     data, rounds = baselines.asked(message.content)
     session = _session(context)
+    restrictions.unmeasured(session.config)
     name = identities.name(context, session.task)
     found = baselines.alone(session, name, data, rounds)
     return messages.metrics_content(found)
@@ -138,6 +140,7 @@ def evaluate(message: Message, context: Context) -> RecordDict:
     """Judge the global model on this client's validation examples."""
     plan, updates = messages.read_plan(message.content)
     session = _session(context)
+    restrictions.unmeasured(session.config)
     name = identities.name(context, session.task)
     _check(plan, name, session)
     home = sessions.folder(identities.home(context, name), plan.run)
@@ -176,7 +179,9 @@ def query(message: Message, context: Context) -> RecordDict:  # noqa: ARG001  Fl
 
 
 def _session(context: Context) -> sessions.Session:
-    return sessions.session(messages.config_text(context.run_config))
+    session = sessions.session(messages.config_text(context.run_config))
+    restrictions.check(session.config)
+    return session
 
 
 def _check(plan: RoundPlan, name: str, session: sessions.Session) -> None:

@@ -10,11 +10,12 @@ from ..aggregators import agreements, furthers
 from ..aggregators.base import FORMED
 from ..aggregators.outer import optimizer
 from ..aggregators.recipes import properties, recipe
+from ..client import restrictions
 from ..protocols.budgets import size
 from ..protocols.errors import ConfigError
 from ..protocols.settings import Config
 from ..protocols.wires import AUTO, Wire, wire
-from . import exports, paces, premises, restrictions
+from . import exports, paces, premises
 from .evidence import gates
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")

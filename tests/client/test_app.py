@@ -12,7 +12,7 @@ from flwr.app import Message, RecordDict
 from fedelta.client import baselines, data, models, sessions, training
 from fedelta.client.worker import handle
 from fedelta.protocols import digests, messages
-from fedelta.protocols.settings import Config
+from fedelta.protocols.settings import Config, Privacy
 from tests import tiny
 
 from . import rounds
@@ -228,3 +228,30 @@ def test_a_node_without_its_settings(
     for text in ("{", '{"run": 3}'):
         broken = replace(where, run_config={"config": text})
         assert reason(rounds.ask(broken, rounds.plan(base, config))).startswith("Conf")
+
+
+@pytest.mark.peer("opacus", "dp_accounting")
+def test_a_client_holds_a_run_to_its_promise_of_privacy(
+    base: models.Base, config: Config, tmp_path: Path
+) -> None:
+    """Whatever the server asks for: it may be the one that is guarded against."""
+    private = replace(
+        config,
+        privacy=Privacy("record", clip=0.5, noise_multiplier=2.0),
+        merge=replace(config.merge, weights="uniform"),
+        eval=replace(config.eval, local=False),
+    )
+    asked = rounds.plan(base, private)
+    where = rounds.job(private, tmp_path)
+    assert not rounds.ask(where, asked).has_error()
+    reply = rounds.ask(where, asked, kind="evaluate")
+    assert "nothing that is measured" in reason(reply)
+    question = rounds.sent(baselines.question("own"), "train.alone")
+    reply = messages.from_bytes(handle(where, question))
+    assert "nothing that is measured" in reason(reply)
+    for wrong in (
+        replace(private, train=replace(private.train, packing=True)),
+        replace(private, eval=replace(private.eval, where="clients")),
+    ):
+        reply = rounds.ask(rounds.job(wrong, tmp_path), asked)
+        assert "ConfigError" in reason(reply)

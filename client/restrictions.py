@@ -1,6 +1,7 @@
 """What does not go together with a promise of privacy, told before round 1.
 
-Each refusal names what would leave without noise, or without a bound.
+Each refusal names what would leave without noise, or without a bound. The coordinator
+holds a run to it, and so does each client: it is not to be talked out of the promise.
 """
 
 from collections.abc import Iterator
@@ -9,7 +10,7 @@ from typing import Any
 from ..aggregators import portions, sensitivities
 from ..aggregators.furthers import wanted
 from ..aggregators.recipes import recipe
-from ..protocols.errors import ConfigError
+from ..protocols.errors import ConfigError, ContributionError
 from ..protocols.settings import Config
 
 _BOUNDED = ("product", "residual", "frozen-a")
@@ -39,6 +40,19 @@ client counts once: set merge.weights = "uniform"
             raise ConfigError(f'privacy.mode = "{mode}": {said}')
     if mode == "client":
         sensitivities.check(recipe(config.merge.recipe), config.privacy.counts)
+
+
+def unmeasured(config: Config) -> None:
+    """Refuse to tell what was measured on a client's data, where noise is promised.
+
+    Raises:
+        ContributionError: the run promises privacy.
+    """
+    if config.privacy.mode != "none":
+        raise ContributionError(
+            f'privacy.mode = "{config.privacy.mode}": nothing that is measured on this '
+            "client's data leaves it"
+        )
 
 
 Ruling = tuple[bool, str]
