@@ -92,18 +92,22 @@ def _gains(rows: Sequence[Row]) -> str:
 
 
 def plot(rows: Sequence[Row], path: Path) -> None:
-    """Gain over epsilon: a panel a model, a line a federation, seeds as dots."""
+    """Gain over epsilon: a panel a model, a line a federation, seeds as dots.
+
+    What was run at one epsilon alone is in the table, and not here.
+    """
     import matplotlib as mpl
 
     mpl.use("Agg")
     from matplotlib import pyplot as plt
 
     models = sorted({row["model"] for row in rows})
-    size = (6.4 * len(models), 4.2)
+    size = (6.0 * len(models), 5.2)
     figure, panels = plt.subplots(1, len(models), figsize=size, squeeze=False)
     for axes, model in zip(panels[0], models, strict=True):
         some = [row for row in rows if row["model"] == model]
-        for place, ((_, level, clients), held) in enumerate(lines(some).items()):
+        drawn = [one for one in lines(some).items() if len(one[1]) > 1]
+        for place, ((_, level, clients), held) in enumerate(drawn):
             told = f"{level} level, {clients} clients"
             _line(axes, held, told, f"C{place}")
         axes.axhline(0.0, ls="--", color="grey", label="before any round")
@@ -111,7 +115,9 @@ def plot(rows: Sequence[Row], path: Path) -> None:
         axes.set(ylabel=GAINS[some[0]["metric"]])
         axes.set_xticks(EPSILONS, [f"{one:g}" for one in EPSILONS])
         axes.minorticks_off()
-        axes.legend(fontsize="x-small")
+        axes.legend(
+            fontsize="x-small", ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.14)
+        )
     figure.tight_layout()
     figure.savefig(path, dpi=110)
     plt.close(figure)
