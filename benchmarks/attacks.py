@@ -37,6 +37,7 @@ RESULTS = HERE / "results" / "attacks.json"
 IMAGE = HERE.parent / "docs" / "images" / "attacks.png"
 PAGE = HERE.parent / "docs" / "defences.md"
 MARK = "<!-- what python benchmarks/attacks.py prints -->\n"
+FOLD = "<details>\n<summary>Every attack under every defence, by share</summary>"
 LOG = HERE.parent / "build" / "attacks.jsonl"
 LOWER = 5
 """Layers of the encoder's six that stay as they are on the model "upper"."""
@@ -106,7 +107,7 @@ def read(results: Path, log: Path) -> list[dict[str, Any]]:
 def page(text: str, rows: list[dict[str, Any]]) -> str:
     """The page with its tables, between two marks, as the rows have them."""
     before, _, after = text.split(MARK)
-    lines = "\n".join((*prices(rows), *table(rows)))
+    lines = "\n".join((*prices(rows), "", FOLD, *table(rows), "", "</details>"))
     return f"{before}{MARK}{lines}\n\n{MARK}{after}"
 
 

@@ -88,7 +88,7 @@ class Circle:
         """The view, its first layers, whose rows are alike, and the texts in it."""
         longest = self.config.train.max_length
         named = [
-            shown(sent(one, defence, self.usual, CLIENTS, f"circle-{place}"))
+            sent(one, defence, self.usual, CLIENTS, f"circle-{place}", shown)
             for place, one in enumerate(self.changes)
         ]
         told = [(UPLOAD, *one) for one in zip(named, self.texts, strict=True)]

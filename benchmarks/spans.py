@@ -26,7 +26,7 @@ behind the same beginnings, is no input; what cosine makes rows alike."""
 NOISE, EXACT = 5.0, 1e-6
 """What is within so many times the smallest tenth of singular values, or that share of
 the largest, is no part of a span."""
-BEAMS, FEW = 64, 32
+BEAMS, FEW = 64, 8
 """Beginnings of texts that are followed up; directions that are looked at first."""
 INTO = re.compile(r"layers?\.(\d+)\..*(query|key|value|[qkv]_proj)(\.weight)?$")
 TABLES = ("word_embeddings.weight", "position_embeddings.weight")
@@ -57,7 +57,7 @@ class Reader:
         rests = [rest(one, 0) for one in changes]
         found: list[set[Pair]] = [set() for _ in changes]
         for place in range(self.longest if self.placed else 1):
-            states = self._into(self.first, self.every[:, None], place)[:, 0]
+            states = unit(self._into(self.first, self.every[:, None], place)[:, 0])
             for some, off in zip(found, rests, strict=True):
                 some |= {(int(token), place) for token in near(states, off)}
         if not self.placed:
@@ -78,7 +78,7 @@ class Reader:
                 ],
                 axis=1,
             )
-            distance = far(self._into(self.second, tried)[:, -1], off)
+            distance = far(unit(self._into(self.second, tried)[:, -1]), off)
             best = np.argsort(distance, kind="stable")[:BEAMS]
             close = min(NEAR, WORSE * distance[best[0]])
             beams = tried[best[distance[best] <= close]]
@@ -145,10 +145,7 @@ def alike(change: Change, longest: int) -> set[Pair] | None:
     tables = [o for end in TABLES for n, o in sorted(change.items()) if n.endswith(end)]
     if len(tables) != len(TABLES):
         return None
-    words, places = (
-        one / np.maximum(np.linalg.norm(one, axis=1, keepdims=True), 1e-30)
-        for one in (tables[0], tables[1][:longest])
-    )
+    words, places = unit(tables[0]), unit(tables[1][:longest])
     found = np.argwhere(words @ places.T > ALIKE)
     return {(int(token), int(place)) for token, place in found}
 
@@ -175,17 +172,19 @@ def rest(change: Change, layer: int) -> Floats:
 
 
 def near(states: Floats, off: Floats) -> Any:
-    """Places of the rows that lie in a span: what some directions rule out is out."""
-    places = np.arange(len(states))
-    for directions in (off[:, :FEW], off):
-        places = places[far(states[places], directions) < NEAR]
-    return places
+    """Places of the rows that lie in a span; few directions already rule most out."""
+    places = np.flatnonzero(far(states, off[:, :FEW]) < NEAR)
+    return places[far(states[places], off) < NEAR]
 
 
 def far(states: Floats, off: Floats) -> Floats:
-    """[rows] how much of each row lies outside a span, as a share of its length."""
+    """[rows] how much of each row of length 1 lies outside a span; of none, all."""
     if not off.shape[1]:
         return np.full(len(states), np.inf)
-    length = np.linalg.norm(states, axis=1)
-    outside = np.linalg.norm(states @ off, axis=1) / np.maximum(length, EXACT)
-    return np.asarray(np.where(length > EXACT, outside, np.inf))
+    return np.asarray(np.nan_to_num(np.linalg.norm(states @ off, axis=1), nan=np.inf))
+
+
+def unit(states: Floats) -> Floats:
+    """Rows at length 1; those of none are no numbers, and far from everything."""
+    length = np.linalg.norm(states, axis=1, keepdims=True)
+    return np.asarray(states / np.where(length > 0, length, np.nan))

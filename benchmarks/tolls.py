@@ -9,9 +9,11 @@ from typing import Any
 from fedelta.benchmarks.adversaries import ATTACKS
 
 FIELDS = ("model", "rounds", "space", "alpha", "share", "attack", "defence")
-FOUND = ("seed", "accuracy", "minority", "success", "cpu_seconds")
+FOUND = ("seed", "accuracy", "minority", "success")
 IID = 100.0
 """What alpha counts as even shares from."""
+MAIN = "frozen-a"
+"""The space of most cells."""
 PLAIN, TOP = "fedavg()", 0.7
 """What prices are counted from; the accuracy that is drawn in white."""
 Row = dict[str, Any]
@@ -43,11 +45,18 @@ def place_of(row: Row) -> tuple[Any, ...]:
     return tuple(row[name] for name in FIELDS[:4])
 
 
+def _order(place: tuple[Any, ...]) -> tuple[Any, ...]:
+    """One round first, of the main space; the larger grid before the whole encoder."""
+    model, rounds, space, alpha = place
+    return rounds, space != MAIN, model != "upper", space, alpha
+
+
 def table(rows: list[Row]) -> Iterator[str]:
     """Means over seeds in Markdown: by place and share a table, a line a defence."""
     calm = {(place_of(r), r["defence"]): r for r in rows if r["attack"] == "none"}
     fought = [row for row in rows if row["attack"] != "none"]
-    for place, share in sorted({(place_of(row), row["share"]) for row in fought}):
+    places = {(place_of(row), row["share"]) for row in fought}
+    for place, share in sorted(places, key=lambda one: (*_order(one[0]), one[1])):
         some = [r for r in fought if (place_of(r), r["share"]) == (place, share)]
         attacks = [name for name in ATTACKS if any(r["attack"] == name for r in some)]
         yield from _head(place, share, attacks, some)
@@ -94,7 +103,7 @@ def prices(rows: list[Row]) -> Iterator[str]:
     Prices are differences from the plain mean, seed by seed, with their standard
     error; the worst is the worst attack's mean over seeds.
     """
-    for place in sorted({place_of(row) for row in rows}):
+    for place in sorted({place_of(row) for row in rows}, key=_order):
         some = [row for row in rows if place_of(row) == place]
         calm = {row["defence"]: row for row in some if row["attack"] == "none"}
         shares = sorted({row["share"] for row in some if row["share"]})
@@ -153,7 +162,7 @@ def draw(rows: list[Row], path: Path) -> None:
     mpl.use("agg")
     from matplotlib import pyplot as plt
 
-    some = [r for r in rows if r["space"] == "frozen-a" and r["model"] == "upper"]
+    some = [r for r in rows if r["space"] == MAIN and r["model"] == "upper"]
     some = [r for r in some if r["rounds"] == 1 and r["share"] in (0.0, 0.3)]
     skews = sorted({row["alpha"] for row in some})
     if not skews:

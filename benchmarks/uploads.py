@@ -82,7 +82,12 @@ def folded(base: Any, config: Config, change: Change) -> Any:
 
 
 def sent(
-    change: Change, defence: Defence, usual: float, clients: int, name: str
+    change: Change,
+    defence: Defence,
+    usual: float,
+    clients: int,
+    name: str,
+    part: Callable[[Change], Change] = dict,
 ) -> Change:
     """A client's change as it leaves it.
 
@@ -92,6 +97,7 @@ def sent(
         usual: the median norm of honest changes.
         clients: how many share the noise.
         name: the client's, which masks and noise are keyed by.
+        part: what of it is looked at: the rest needs no noise.
     """
     made: Contribution = TaskVector.of(change)
     for one in recipe(defence.text).before:
@@ -100,6 +106,7 @@ def sent(
     bound = defence.clip * usual
     if bound:
         found = times(found, min(1.0, bound / max(norm(found), 1e-30)))
+    found = part(found)
     if defence.noise:
         deviation = defence.noise * bound / clients**0.5
         found = {
