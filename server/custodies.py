@@ -85,7 +85,7 @@ def withdraw(
             else ""
         )
         left = "left out" if one["left_out"] else "was not there"
-        typer.echo(f"round {one['round']}: {left}, {one['replies']} replies{moved}")
+        typer.echo(f"round {one['round']}: {left}, {one['replies']} merged{moved}")
     for name, value in found["metrics"]["without"].items():
         typer.echo(f"{name}: {value:.4g}, was {found['metrics']['with'][name]:.4g}")
     typer.echo(f"the model moved by {found['moved']:.3g} of what the run changed")

@@ -92,19 +92,19 @@ def bars(tally: Tally) -> Table:
     """How far the run is, what travelled, and how long it may take."""
     bars = Table.grid(padding=(0, 2))
     over = 0 < tally.rounds <= tally.round
-    clients = tally.alone if over else len(tally.replies)
-    for label, done, total in (
-        ("rounds", tally.round, tally.rounds),
-        ("alone" if over else "clients", clients, tally.clients),
-    ):
+    rows = [("rounds", tally.round, tally.rounds)]
+    if not over:
+        rows.append(("clients", len(tally.replies), tally.clients))
+    elif tally.alone:
+        rows.append(("alone", tally.alone, tally.clients))
+    for label, done, total in rows:
         bar = ProgressBar(total=max(total, 1), completed=done, width=30)
         bars.add_row(label, bar, f"{done}/{total}")
-    left = tally.left
-    guess = "" if not left else f"about {duration(left)} of rounds left"
     bars.add_row(
         "bytes", f"{size(tally.up)} up, {size(tally.down)} down", duration(tally.at)
     )
-    bars.add_row("time", guess, "")
+    if left := tally.left:
+        bars.add_row("time", f"about {duration(left)} of rounds left", "")
     return bars
 
 

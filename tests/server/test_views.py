@@ -66,6 +66,7 @@ def test_a_live_picture() -> None:
     assert "3/3" in last
     assert "60.7 %" in last
     assert "+12.6" in last
+    assert "alone" not in last  # nobody was trained alone
     assert "<script>" in out.getvalue()
 
 
