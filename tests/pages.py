@@ -116,10 +116,11 @@ def recipes(page: str) -> str:
 
 def findings(page: str) -> str:
     """The page of findings with its tables made anew from what is kept."""
-    from fedelta.benchmarks import against, exhibits, quality
+    from fedelta.benchmarks import against, exhibits, fishers, quality
     from fedelta.benchmarks.evidence import RESULTS
 
     page = filled(page, exhibits.tables(quality.read(RESULTS)))
+    page = filled(page, fishers.tables(quality.read(fishers.RESULTS)))
     return filled(page, against.tables(quality.read(against.RESULTS)))
 
 
