@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from fedelta.aggregators.recipes import recipe
 from fedelta.protocols.errors import ConfigError
 from fedelta.protocols.settings import Config
 from fedelta.server.checks import check
@@ -217,6 +218,23 @@ def test_what_is_searched_where_nothing_is_said_can_be_used(tmp_path: Path) -> N
         chosen = {name: one.at(0.5) for name, one in usual.items()}
         given = variables.settings(chosen | {variables.MERGE: text})
         check(variables.applied(config(tmp_path), given))
+
+
+@pytest.mark.parametrize("kind", ["cma", "optuna", "random"])
+def test_coefficients_by_layer_are_varied_as_numbers(kind: str) -> None:
+    over = (
+        "merge.recipe=fedavg() | lines({first}, {more})",
+        "first=0.0..2.0",
+        "more=-1.0..1.0",
+    )
+    made, found = sampler(kind, variables.read(over), 0), set[str]()
+    for _ in range(4):
+        chosen = made.ask()
+        assert chosen is not None
+        (text,) = map(str, variables.settings(chosen).values())
+        found.add(str(recipe(text)))
+        made.tell(float(str(chosen["first"])))
+    assert len(found) == 4
 
 
 def test_the_front_is_by_all_goals() -> None:

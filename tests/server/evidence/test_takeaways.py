@@ -14,7 +14,8 @@ import fedelta
 from fedelta.aggregators.receipts import Job
 from fedelta.aggregators.receipts import run as merge
 from fedelta.protocols.errors import ConfigError
-from fedelta.protocols.settings import Config
+from fedelta.protocols.settings import Config, Privacy
+from fedelta.server.evidence.dossiers import privacy
 from fedelta.server.evidence.takeaways import take
 from fedelta.server.evidence.translations import sheet
 from tests import tiny
@@ -110,6 +111,13 @@ def test_the_card_tells_the_run(ran: Config, tmp_path: Path) -> None:
     assert (tmp_path / "out" / "LICENSE").read_text() == "as you like"
     summary = json.loads((Path(ran.run.out) / "summary.json").read_text())
     assert summary["model_digest"] in body
+
+
+def test_the_card_tells_what_privacy_was_spent() -> None:
+    private = Config(privacy=Privacy(mode="client", epsilon=8.0, delta=1e-5))
+    spent = {"privacy": {"epsilon": 3.218}}
+    assert privacy(private, spent) == "client-level: epsilon 3.22, delta 1e-05"
+    assert "no guarantee" in privacy(Config(), {})
 
 
 @pytest.mark.parametrize("recipe", ["fedavg()", "ties(density=0.5)"])
