@@ -165,14 +165,17 @@ def private(
         drawn = 0
 
         def clip_and_accumulate(self) -> None:
-            """Clip; a record whose gradient is not finite counts for nothing."""
+            """Clip; a record whose gradient is not finite counts for nothing.
+
+            Norms are taken in float32: in bfloat16 they may be short by a 500th.
+            """
             fine = torch.stack(
                 [torch.isfinite(g.flatten(1)).all(1) for g in self.grad_samples]
             ).all(0)
             for one in self.params:
                 mask = fine.reshape(-1, *[1] * (one.grad_sample.dim() - 1))
                 zero = torch.zeros(())
-                one.grad_sample = torch.where(mask, one.grad_sample, zero)
+                one.grad_sample = torch.where(mask, one.grad_sample.float(), zero)
             super().clip_and_accumulate()
 
         def add_noise(self) -> None:

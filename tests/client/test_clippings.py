@@ -33,6 +33,12 @@ def lm_run(folder: Path) -> Config:
     return replace(tiny.lm_config(folder), privacy=HIDDEN)
 
 
+def short_run(folder: Path) -> Config:
+    """The language model in bfloat16, as the preset has it."""
+    config = lm_run(folder)
+    return replace(config, model=replace(config.model, dtype="bfloat16"))
+
+
 def opened(config: Config) -> tuple[Any, AbstractContextManager[Adapter], Examples]:
     task = load(config)
     base = load_base(config, task.labels)
@@ -55,7 +61,7 @@ def summed(adapter: Adapter, rows: Any, config: Config) -> Any:
         return np.concatenate([one.summed_grad.numpy().ravel() for one in parameters])
 
 
-@pytest.mark.parametrize("make", [text_run, lm_run])
+@pytest.mark.parametrize("make", [text_run, lm_run, short_run])
 def test_one_record_moves_the_sum_by_no_more_than_the_clip(
     tmp_path: Path, make: Any
 ) -> None:
@@ -73,7 +79,7 @@ def test_one_record_moves_the_sum_by_no_more_than_the_clip(
             without = summed(adapter, rows[:5], given)
             for extra in rows[5:9]:
                 moved = summed(adapter, [*rows[:5], extra], given) - without
-                assert np.linalg.norm(moved) <= clip * (1 + 1e-3)
+                assert np.linalg.norm(moved) <= clip * (1 + 1e-4)
                 alone = np.linalg.norm(summed(adapter, [extra], given))
                 assert np.linalg.norm(moved) == pytest.approx(alone, rel=0.02)
         nothing = summed(adapter, [], config)
