@@ -206,6 +206,7 @@ def _kept(found: Mapping[str, Any]) -> Iterator[Card]:
             name,
             *(told(metric, one[key]) for key in ("before", "own", "merged")),
             "-" if one["retention"] is None else f"{one['retention']:.3f}",
+            str(clients.get("texts", {}).get(name, "-")),
         )
         for name, one in by_client.items()
     )
@@ -220,10 +221,11 @@ def _kept(found: Mapping[str, Any]) -> Iterator[Card]:
         f"{kept}Worst off is {fair['worst']['client']} "
         f"({told(metric, fair['worst']['value'])}); clients are "
         f"{told(metric, fair['spread'])} apart (standard deviation). Each is judged on "
-        "what it keeps for that. In the picture: what merging with one other client "
-        "alone does to a row's task, above 0 better.",
+        "what it keeps for that, else on test texts whose classes are mixed as its "
+        "own. In the picture: what merging with one other client alone does to a row's "
+        "task, above 0 better.",
         (picture,) if picture else (),
-        ("client", "last model", "own model", "merged", "retention"),
+        ("client", "last model", "own model", "merged", "retention", "texts"),
         rows,
         wide=True,
         opened=True,
@@ -243,11 +245,16 @@ def _soup(found: Mapping[str, Any]) -> Iterator[Card]:
         f"the merge with it is no worse. {len(kept)} of {len(rows)} are in it: "
         f"{told(metric, soup['value'])}; all of them merged: "
         f"{told(metric, soup['all'])}. What is chosen by a score is best on it partly "
-        "by luck.",
+        f"by luck{_of(soup.get('texts'))}.",
         head=("client", f"{metric} alone", ""),
         rows=rows,
         opened=True,
     )
+
+
+def _of(count: int | None) -> str:
+    """On how many texts, where that is known."""
+    return f"; {count} texts judged" if count else ""
 
 
 def _sure(found: Mapping[str, Any]) -> Iterator[Card]:

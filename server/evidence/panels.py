@@ -149,26 +149,30 @@ def cards(found: Mapping[str, Any]) -> Iterator[Card]:
     """All models side by side, set by set; a causal LM's by domain too."""
     sets: Mapping[str, Mapping[str, Mapping[str, float]]] = found["sets"]
     metric = str(found["clients"]["metric"])
-    rows = [*_rows({name: _column(one, metric) for name, one in sets.items()}, metric)]
+    columns = {
+        f"{name} ({one[MERGED]['examples']:.0f} texts)": _column(one, metric)
+        for name, one in sets.items()
+    }
+    rows = [*_rows(columns, metric)]
     others = "" if len(sets) > 1 else " Others are judged by --beside NAME=FILE."
     yield Card(
         f"How do all models do? {metric.capitalize()}, round {found['round']}",
         "The base, the model before this round, the merged one, the ensemble of all "
         "clients' own models (which none of them could run), and these by themselves."
         + others,
-        head=("model", *sets),
+        head=("model", *columns),
         rows=tuple(rows),
         opened=True,
         wide=True,
     )
     parts = sorted(n for n in sets[TEST][MERGED] if n.startswith(BY))
     if parts:
-        columns = {n.removeprefix(BY): _column(sets[TEST], n) for n in parts}
+        by_domain = {n.removeprefix(BY): _column(sets[TEST], n) for n in parts}
         yield Card(
             f"And domain by domain? Perplexity, round {found['round']}",
             "On the test set's texts of each domain.",
-            head=("model", *columns),
-            rows=tuple(_rows(columns, "perplexity")),
+            head=("model", *by_domain),
+            rows=tuple(_rows(by_domain, "perplexity")),
             opened=True,
             wide=True,
         )

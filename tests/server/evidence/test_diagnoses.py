@@ -147,7 +147,7 @@ def test_all_models_are_judged_here_and_elsewhere(
     own = [told["sets"]["elsewhere"][n]["loss"] for n in told["clients"]["clients"]]
     assert told["sets"]["elsewhere"]["ensemble"]["loss"] <= np.mean(own), "Jensen"
     text = page(History.read(folder))
-    assert ">elsewhere<" in text
+    assert ">elsewhere (24 texts)<" in text
     with pytest.raises(ConfigError, match="another name"):
         diagnose(folder, Asked(beside={"test": strange}))
 
