@@ -88,6 +88,8 @@ class Privacy:
 
     Attributes:
         cohort: a release must merge at least so many institutions.
+        mode: the level that a run must have: under "record" no reply is without noise,
+            under "client" the server may be the one who adds it; empty: any.
         clip: updates must be clipped to at most this norm; 0: no demand.
         noise: at least this noise multiplier; 0: no demand.
         epsilon: a run's budget must be at most this; 0: no demand. The ledger of what
@@ -97,6 +99,7 @@ class Privacy:
     """
 
     cohort: int = 1
+    mode: str = ""
     clip: float = 0.0
     noise: float = 0.0
     epsilon: float = 0.0
@@ -195,7 +198,10 @@ def _privacy(policy: Policy, config: Config) -> Iterator[str]:
     cohort = _cohort(config)
     if cohort < floor.cohort:
         yield f"a release may merge {cohort} institutions, wanted are {floor.cohort}"
-    hides = getattr(given, "mode", "none") != "none"
+    level = getattr(given, "mode", "none")
+    hides = level != "none"
+    if floor.mode not in ("", level):
+        yield f'privacy.mode is "{level}", wanted is "{floor.mode}"'
     fixed = hides and not _number(given, "quantile")  # one that follows can grow
     clip = _number(given, "clip") if fixed else 0.0
     noise = _number(given, "noise_multiplier") if hides else 0.0

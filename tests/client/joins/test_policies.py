@@ -69,6 +69,11 @@ def test_the_template_agrees_to_the_defaults(tmp_path: Path) -> None:
             "privacy.delta is 0.1, allowed is at most 1e-05",
         ),
         (
+            Policy(OWN, privacy=Privacy(mode="record", noise=1.0)),
+            Config(privacy=Noise("client", 1.0, 1.0)),
+            'privacy.mode is "client", wanted is "record"',
+        ),
+        (
             Policy(OWN, privacy=Privacy(epsilon=3.0)),
             Config(privacy=Noise(epsilon=1.0)),
             "privacy.epsilon is not held",
