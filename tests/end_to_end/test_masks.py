@@ -241,6 +241,10 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "threshold": ({"privacy": {"threshold": 3}}, "allowed for 5 clients .*: 4 to 5"),
     "colluders": ({"privacy": {"colluders": 4}}, "6 to 5: ask more clients"),
     "release": ({"privacy": {"release": 2}}, "privacy.release is 2, allowed: 3"),
+    "release of colluders": (
+        {"privacy": {"colluders": 2, "release": 3}, "data": {"clients": 9}},
+        "privacy.release is 3, allowed: 4",
+    ),
     "closed": (
         {"privacy": {"release": 0, "support": "private"}},
         "would open values of one client",
