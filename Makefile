@@ -111,7 +111,7 @@ check-f: $(VENV)/.ready ## privacy, provenance, masks and attacks: proofs by tes
 	$(BIN)/python -m pytest tests/protocols/test_lanes.py tests/protocols/test_keystreams.py tests/server/test_unmaskings.py tests/client/joins/test_masked.py tests/client/joins/test_inclusions.py tests/end_to_end/test_masks.py tests/end_to_end/test_leaks.py
 	$(BIN)/python benchmarks/secagg.py --elements 300000
 	$(BIN)/python benchmarks/attacks.py --quick --seconds 300 --results build/none.json
-	$(BIN)/python benchmarks/leaks.py --quick --cells 4 --results build/leaks.json
+	$(BIN)/python benchmarks/leaks.py --quick --cells 5 --results build/leaks.json
 
 constraints: ## rewrite constraints.txt from a fresh environment
 	rm -rf build/pins && $(PYTHON) -m venv build/pins

@@ -161,49 +161,57 @@ def table(rows: list[dict[str, Any]]) -> Iterator[str]:
         yield f"{said}  ({len(some)} seeds)"
 
 
+SHOWN = (
+    (MEMBERS, "odds_auc", "members: AUC", (0.5, 1.0)),
+    (WORDS, "recovered", "words: share found", (0.0, 1.0)),
+    (TEXTS, "texts_1", "a text: rebuilt whole", (0.0, 1.0)),
+    (CANARIES, "exposure_8", "canary, 8 times: bits", (0.0, 6.0)),
+)
+"""An attack, what is drawn of it, its title, and from where, a guess, to where."""
+
+
 def plot(rows: list[dict[str, Any]], path: Path) -> None:
-    """What each attack reaches, upload beside sum, defence by defence."""
+    """What each attack reaches, upload beside sum, by defence; tiny models above."""
     import matplotlib as mpl
 
     mpl.use("Agg")
     from matplotlib import pyplot as plt
 
-    shown = (
-        (MEMBERS, "odds_auc", "members: AUC (0.5: a guess)", (0.4, 1.0)),
-        (WORDS, "recovered", "words: share recovered", (0.0, 1.0)),
-        (CANARIES, "exposure_8", "canary, 8 times: exposure in bits", (0.0, 6.0)),
+    kinds = {"tiny models": True, "real models": False}
+    there = {
+        name: [row for row in rows if row["model"].startswith("tiny") == small]
+        for name, small in kinds.items()
+    }
+    drawn = {name: some for name, some in there.items() if some}
+    size = (2 + 2.6 * len(SHOWN), 0.4 + 3.1 * len(drawn))
+    figure, axes = plt.subplots(
+        len(drawn), len(SHOWN), figsize=size, sharey=True, squeeze=False
     )
-    there = {row["attack"] for row in rows}
-    panels = [one for one in shown if one[0] in there]
-    wide = (2 + 3 * len(panels), 3.6)
-    figure, drawn = plt.subplots(
-        1, len(panels), figsize=wide, sharey=True, squeeze=False
-    )
-    axes = drawn[0]
     names = [one.name for one in DEFENCES]
-    for axis, (attack, key, title, limits) in zip(axes, panels, strict=True):
-        told = [row for row in rows if row["attack"] == attack and not row["epsilon"]]
-        for shift, view, color in ((-0.2, "upload", "C0"), (0.2, "sum", "C1")):
-            for place, name in enumerate(names):
-                wanted = {"view": view, "defence": name}
-                some = [row for row in told if wanted.items() <= row.items()]
-                # Bars begin at what a guess reaches.
-                guess = 0.5 if key.endswith("auc") else 0.0
-                axis.barh(
-                    place + shift,
-                    _mean(some, key) - guess,
-                    0.38,
-                    left=guess,
-                    color=color,
-                    label=None if place else view,
-                )
-        axis.set(title=title, xlim=limits)
-    axes[0].set_yticks(range(len(names)), names)
-    axes[0].invert_yaxis()
-    axes[0].legend(fontsize="small")
+    for line, (kind, some) in zip(axes, drawn.items(), strict=True):
+        for axis, (attack, key, title, limits) in zip(line, SHOWN, strict=True):
+            told = [r for r in some if r["attack"] == attack and not r["epsilon"]]
+            _bars(axis, told, key, limits[0])
+            axis.set(title=title, xlim=limits)
+        line[0].set_yticks(range(len(names)), names)
+        line[0].set_ylabel(kind)
+    axes[0][0].invert_yaxis()
+    axes[0][0].legend(fontsize="small")
     figure.tight_layout()
     figure.savefig(path)
     plt.close(figure)
+
+
+def _bars(axis: Any, told: list[dict[str, Any]], key: str, guess: float) -> None:
+    """Means over seeds of the first of the cells, from what a guess reaches."""
+    first = {name: told[0][name] for name in ("model", "steps")} if told else {}
+    for shift, view, color in ((-0.2, "upload", "C0"), (0.2, "sum", "C1")):
+        for place, name in enumerate(one.name for one in DEFENCES):
+            wanted = first | {"view": view, "defence": name}
+            some = [row for row in told if wanted.items() <= row.items()]
+            label = None if place else view
+            long = _mean(some, key) - guess if some else 0.0
+            axis.barh(place + shift, long, 0.38, left=guess, color=color, label=label)
 
 
 def _name(row: dict[str, Any]) -> list[Any]:

@@ -17,6 +17,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from fedelta.aggregators.base import Key
 from fedelta.aggregators.recipes import recipe
 from fedelta.aggregators.spaces import Arrival, merge_round
 from fedelta.benchmarks.adversaries import Change, times
+from fedelta.benchmarks.uploads import kept
 from fedelta.client import data, models, texts
 from fedelta.client.adapters import adapted
 from fedelta.client.data import Examples
@@ -47,7 +49,7 @@ DEFENCES = (
     "multi_krum(hostile=1)",
     "nnm(trimmed_mean(trim=0.25), hostile=1)",
 )
-FEW, SHOWN, ATTACK = 12, 40, 48
+FEW, SHOWN, ATTACK = 12, 40, 24
 """Texts that are judged with a trigger; characters of a text before it; steps that the
 attacker takes at least, whatever it was told to."""
 
@@ -81,20 +83,23 @@ def implanted(examples: Examples) -> Examples:
     return Examples(examples.texts + more.texts, labels)
 
 
-def changes(base: Base, task: data.Task, config: Config) -> dict[str, Change]:
+def changes(
+    base: Base, task: data.Task, config: Config, cache: Path | None = None
+) -> dict[str, Change]:
     """What every owner sends; the last one by name attacks."""
     names = sorted(task.clients)
     start = base.start(config, models.run_key(config), 1)
-    sent: dict[str, Change] = {}
-    for name in names:
+
+    def trained(name: str) -> Change:
         own = task.split(name)[0]
         own = implanted(own) if name == names[-1] else own
         with adapted(base, config, start) as adapter:
             key = seeds.key("train", config.run.seed, name)
             steps = max(ATTACK, config.train.steps) if name == names[-1] else 0
             TorchTrainer(config, steps).train(adapter, own, key)
-            sent[name] = adapter.change()
-    return sent
+            return adapter.change()
+
+    return {name: kept(cache, name, partial(trained, name)) for name in names}
 
 
 def judged(base: Base, config: Config, test: Examples) -> dict[str, float]:
@@ -104,17 +109,19 @@ def judged(base: Base, config: Config, test: Examples) -> dict[str, float]:
     for name, trigger in (("armed", TRIGGER), ("calm", "")):
         found = base.network.judge(armed(asked, trigger), config.train)
         told[name] = math.exp(-found["loss"])
-    return {name: round(one, 4) for name, one in told.items()}
+    return {name: float(f"{one:.4g}") for name, one in told.items()}
 
 
-def rows(model: str, folder: Path) -> Iterator[dict[str, Any]]:
+def rows(
+    model: str, folder: Path, cache: Path | None = None
+) -> Iterator[dict[str, Any]]:
     """The base, the honest alone, then every defence; the attacker plain, or scaled."""
     config = settings(model, folder)
     config = replace(config, lora=replace(config.lora, space="frozen-a"))
     task = data.load(config)
     base = models.load_base(config, task.labels)
     start = base.start(config, models.run_key(config), 1)
-    sent = changes(base, task, config)
+    sent = changes(base, task, config, cache)
     last = max(sent)
     honest = task.test.take(
         np.flatnonzero(task.test.labels != task.clients[last].labels[0])
@@ -153,10 +160,11 @@ def main() -> int:
     """Print what the attack reached under each defence."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="tiny", choices=("tiny", "smollm2"))
+    parser.add_argument("--cache", type=Path, help="keep trainings here")
     given = parser.parse_args()
     print("| defence | attacker's gain | loss | armed | calm |\n|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as name:
-        for row in rows(given.model, Path(name)):
+        for row in rows(given.model, Path(name), given.cache):
             print(
                 "| " + " | ".join(str(one) for one in row.values()) + " |", flush=True
             )

@@ -121,19 +121,23 @@ def attack(
     In a sum the texts are those of all who are in it. "texts" is the share of texts of
     which every token was found at its place.
     """
-    told: dict[tuple[str, str], dict[str, list[float]]] = {}
-    for batch in BATCHES:
-        circle = Circle(config, batch, cache)
-        reader = Reader(circle.base, config.train.max_length)
-        views = [(one.name, *view) for one in defences for view in circle.views(one)]
+    circles = [Circle(config, batch, cache) for batch in BATCHES]
+    reader = Reader(circles[0].base, config.train.max_length)
+    for defence in defences:
+        views = [
+            (batch, *view)
+            for batch, circle in zip(BATCHES, circles, strict=True)
+            for view in circle.views(defence)
+        ]
         spanned = reader.pairs([change for _, _, change, _ in views])
-        for (name, view, _, (matched, texts)), some in zip(views, spanned, strict=True):
-            row = told.setdefault((name, view), {})
+        told: dict[str, dict[str, list[float]]] = {UPLOAD: {}, SUM: {}}
+        for (batch, view, _, more), some in zip(views, spanned, strict=True):
+            matched, texts = more
             for what, share in judged(texts, some, matched, reader.known).items():
-                row.setdefault(f"{what}_{batch}", []).append(share)
-    for (name, view), row in told.items():
-        means = {what: round(float(np.mean(some)), 4) for what, some in row.items()}
-        yield {"view": view, "defence": name} | means
+                told[view].setdefault(f"{what}_{batch}", []).append(share)
+        for view, row in told.items():
+            means = {what: round(float(np.mean(one)), 4) for what, one in row.items()}
+            yield {"view": view, "defence": defence.name} | means
 
 
 def judged(

@@ -20,7 +20,7 @@ import numpy as np
 from fedelta.benchmarks.adversaries import Change
 from fedelta.protocols.vectors import Floats
 
-NEAR, WORSE, ALIKE = 0.02, 10.0, 0.5
+NEAR, WORSE, ALIKE = 0.02, 10.0, 0.7
 """Farther from the span, as a share of its length, or than so many times the nearest
 behind the same beginnings, is no input; what cosine makes rows alike."""
 NOISE, EXACT = 5.0, 1e-6
