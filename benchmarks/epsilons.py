@@ -69,26 +69,27 @@ def lines(rows: Sequence[Row]) -> dict[tuple[str, str, int], dict[float, list[Ro
 def table(rows: Sequence[Row]) -> Iterator[str]:
     """A line a federation: before, and by epsilon the mean gain over its seeds.
 
-    Behind ± stands the standard deviation over seeds, where there are several.
+    Behind ± stands the standard deviation over seeds, where there are several; in
+    brackets how many, where they are fewer than the line's.
     """
     yield from HEAD
     for (model, level, clients), held in lines(rows).items():
         some = [row for found in held.values() for row in found]
         base = statistics.fmean(row["base"] for row in some)
         before = f"{some[0]['metric']} {base:.4g}"
-        gains = [_gains(held.get(one, [])) for one in (0.0, *EPSILONS)]
-        counts = sorted({len(found) for found in held.values()})
-        seeds = " to ".join(str(one) for one in dict.fromkeys((counts[0], counts[-1])))
-        told = [f"{model}, {level}", str(clients), before, *gains, seeds]
+        most = max(len(found) for found in held.values())
+        gains = [_gains(held.get(one, []), most) for one in (0.0, *EPSILONS)]
+        told = [f"{model}, {level}", str(clients), before, *gains, str(most)]
         yield f"| {' | '.join(told)} |"
 
 
-def _gains(rows: Sequence[Row]) -> str:
+def _gains(rows: Sequence[Row], most: int) -> str:
     found = [gain(row) for row in rows]
     if not found:
         return ""
     mean = f"{statistics.fmean(found):+.3f}"
-    return f"{mean} ± {statistics.stdev(found):.3f}" if len(found) > 1 else mean
+    spread = f" ± {statistics.stdev(found):.3f}" if len(found) > 1 else ""
+    return f"{mean}{spread}" + (f" ({len(found)})" if len(found) < most else "")
 
 
 def plot(rows: Sequence[Row], path: Path) -> None:
