@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fedelta.benchmarks import leaks
+from fedelta.benchmarks import leaks, rebuilds
 from fedelta.benchmarks.leaks import (
     ADAM,
     CANARIES,
@@ -19,6 +19,7 @@ from fedelta.benchmarks.leaks import (
     table,
 )
 from fedelta.benchmarks.likelihoods import halves, judged, ratios
+from fedelta.benchmarks.spans import Reader, alike
 from fedelta.benchmarks.uploads import DEFENCES
 from fedelta.protocols import seeds
 
@@ -92,6 +93,29 @@ def test_one_step_spans_its_text_word_by_word() -> None:
     assert noisy["span_1"] == noisy["rows_1"] == noisy["texts_4"] == 0.0
 
 
+def test_fewer_bits_end_the_span_and_not_the_rows(tmp_path: Path) -> None:
+    config = rebuilds.settings("tiny", 1, "sgd", 0, tmp_path)
+    circle = rebuilds.Circle(config, 1)
+    reader = Reader(circle.base, config.train.max_length)
+    shares = {}
+    for kind in (np.float16, np.int8):
+        change = {n: rounded(one, kind) for n, one in circle.changes[0].items()}
+        matched = alike(change, config.train.max_length)
+        (some,) = reader.pairs([change])
+        told = rebuilds.judged(circle.texts[0], some, matched, reader.known)
+        shares[kind] = told["span"]
+        assert told["rows"] == 1.0
+    assert 0.5 < shares[np.float16] < 1.0
+    assert shares[np.int8] == 0.0
+
+
+def rounded(change: Any, kind: Any) -> Any:
+    """As the wire has it: in shares of what is largest."""
+    share = change / max(float(np.abs(change).max()), 1e-30)
+    share = np.round(127 * share) if kind is np.int8 else share
+    return share.astype(kind).astype(np.float32)
+
+
 def test_other_optimisers_and_positions_leave_what_is_said_of_them() -> None:
     but = tuple(one.name for one in DEFENCES if one.name != "none")
     adam = found(ADAM, done=but)["upload", "none"]
@@ -107,7 +131,7 @@ def test_the_grid_is_told_and_drawn(tmp_path: Path) -> None:
     rows = [
         {"attack": one.attack, "model": one.model, "steps": one.steps, "seed": one.seed}
         | {"epsilon": one.epsilon, "view": view, "defence": "none", "quality": 0.5}
-        | {"odds_auc": 0.7, "recovered": 0.5, "exposure_8": 3.0, "span_1": 0.9}
+        | {"odds_auc": 0.7, "recovered": 0.5, "exposure_8": 3.0, "texts_1": 0.9}
         for one in cells
         for view in ("upload", "sum")
     ]
