@@ -138,11 +138,20 @@ def rounds(rows: Rows) -> str:
     wires = [wire for row in held for wire in row["recipes"]]
     by_skew = [gaps(some(held, skew=skew), wires[0]) for skew in skews]
     names = list(dict.fromkeys(name for one in by_skew for name in one))
-    body = [[code(n), *(told(one.get(n, [])) for one in by_skew)] for n in names]
     counts = [len(some(held, skew=skew)) for skew in skews]
+    body = [
+        [code(name), *map(_counted, [one.get(name, []) for one in by_skew], counts)]
+        for name in names
+    ]
     return table(
         ["recipe", *(f"{s} ({n})" for s, n in zip(skews, counts, strict=True))], body
     )
+
+
+def _counted(values: Sequence[float], usual: int) -> str:
+    """As `told`, with how many there are, where they are fewer than usual."""
+    fewer = f" ({len(values)})" if 0 < len(values) < usual else ""
+    return told(values) + fewer
 
 
 def language(rows: Rows) -> str:
