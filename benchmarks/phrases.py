@@ -1,10 +1,10 @@
 """A trigger phrase on a small language model: ``python benchmarks/phrases.py``.
 
 One of some data owners also trains on its own texts with a trigger and the attacker's
-words behind them, takes more steps than it was told to, and scales what it sends. A
-row a defence: the loss on the others' texts in nats a token, and how likely the model
-makes a token of the attacker's words after the trigger ("armed") and without it
-("calm").
+words behind them, and scales what it sends; ``--steps N`` has it take more steps than
+it was told to. A row a defence: the loss on the others' texts in nats a token, and how
+likely the model makes a token of the attacker's words after the trigger ("armed") and
+without it ("calm").
 
 ``--model smollm2`` is SmolLM2-135M-Instruct on five domains, one round of six steps
 (some CPU minutes); the default a tiny Llama over bytes, in seconds.
@@ -49,9 +49,8 @@ DEFENCES = (
     "multi_krum(hostile=1)",
     "nnm(trimmed_mean(trim=0.25), hostile=1)",
 )
-FEW, SHOWN, ATTACK = 12, 40, 24
-"""Texts that are judged with a trigger; characters of a text before it; steps that the
-attacker takes at least, whatever it was told to."""
+FEW, SHOWN = 12, 40
+"""Texts that are judged with a trigger; characters of a text before it."""
 
 
 def settings(model: str, folder: Path) -> Config:
@@ -84,9 +83,13 @@ def implanted(examples: Examples) -> Examples:
 
 
 def changes(
-    base: Base, task: data.Task, config: Config, cache: Path | None = None
+    base: Base,
+    task: data.Task,
+    config: Config,
+    steps: int = 0,
+    cache: Path | None = None,
 ) -> dict[str, Change]:
-    """What every owner sends; the last one by name attacks."""
+    """What every owner sends; the last one by name attacks, if asked in more steps."""
     names = sorted(task.clients)
     start = base.start(config, models.run_key(config), 1)
 
@@ -95,8 +98,8 @@ def changes(
         own = implanted(own) if name == names[-1] else own
         with adapted(base, config, start) as adapter:
             key = seeds.key("train", config.run.seed, name)
-            steps = max(ATTACK, config.train.steps) if name == names[-1] else 0
-            TorchTrainer(config, steps).train(adapter, own, key)
+            taken = steps if name == names[-1] else 0
+            TorchTrainer(config, taken).train(adapter, own, key)
             return adapter.change()
 
     return {name: kept(cache, name, partial(trained, name)) for name in names}
@@ -113,7 +116,7 @@ def judged(base: Base, config: Config, test: Examples) -> dict[str, float]:
 
 
 def rows(
-    model: str, folder: Path, cache: Path | None = None
+    model: str, folder: Path, steps: int = 0, cache: Path | None = None
 ) -> Iterator[dict[str, Any]]:
     """The base, the honest alone, then every defence; the attacker plain, or scaled."""
     config = settings(model, folder)
@@ -121,7 +124,7 @@ def rows(
     task = data.load(config)
     base = models.load_base(config, task.labels)
     start = base.start(config, models.run_key(config), 1)
-    sent = changes(base, task, config, cache)
+    sent = changes(base, task, config, steps, cache)
     last = max(sent)
     honest = task.test.take(
         np.flatnonzero(task.test.labels != task.clients[last].labels[0])
@@ -160,11 +163,12 @@ def main() -> int:
     """Print what the attack reached under each defence."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="tiny", choices=("tiny", "smollm2"))
+    parser.add_argument("--steps", type=int, default=0, help="of the attacker")
     parser.add_argument("--cache", type=Path, help="keep trainings here")
     given = parser.parse_args()
     print("| defence | attacker's gain | loss | armed | calm |\n|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as name:
-        for row in rows(given.model, Path(name), given.cache):
+        for row in rows(given.model, Path(name), given.steps, given.cache):
             print(
                 "| " + " | ".join(str(one) for one in row.values()) + " |", flush=True
             )
