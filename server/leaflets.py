@@ -11,8 +11,26 @@ _COPY = (
 )
 _COSINES = (
     "`head.safetensors` holds one vector a class (`labels.json`): scores are 20 times "
-    "the cosines with the mean-pooled, normalised last hidden state."
+    "the cosines with the mean-pooled, normalised last hidden state. "
+    "After the lines above:"
 )
+_ASKING = """\
+import json
+from pathlib import Path
+import torch
+from safetensors.torch import load_file
+from transformers import AutoTokenizer
+labels = json.loads(Path("THIS FOLDER/labels.json").read_text())["labels"]
+head = load_file("THIS FOLDER/head.safetensors")["classifier.weight"]
+tokenizer = AutoTokenizer.from_pretrained("{where}")
+texts = tokenizer(["one text", "another"], padding=True, truncation=True,
+                  max_length={longest}, return_tensors="pt")
+with torch.inference_mode():
+    states = model(**texts).last_hidden_state
+mask = texts["attention_mask"].unsqueeze(-1)
+mean = (states * mask).sum(1) / mask.sum(1)
+scores = 20 * torch.cosine_similarity(mean.unsqueeze(1), head, dim=-1)
+print([labels[place] for place in scores.argmax(1)])"""
 
 
 _SHARED = (
@@ -51,7 +69,11 @@ def leaflet(session: Session, kind: str) -> str:
     if personal(config):
         lines += ["", _SHARED]
     if session.base.heads and config.model.head != "linear":
-        lines += ["", _COSINES]
+        asking = _ASKING.format(
+            where="THIS FOLDER" if folded else name,
+            longest=config.train.max_length,
+        )
+        lines += ["", _COSINES, "", "```python", asking, "```"]
     return "\n".join([*lines, ""])
 
 

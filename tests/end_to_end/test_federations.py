@@ -1,6 +1,7 @@
 """Whole runs on the tiny model, through real Flower messages."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +129,19 @@ def test_a_run_leaves_all_that_it_promises(shelf: Path, tmp_path: Path) -> None:
     assert resume(folder) == summary
 
 
+def asked(folder: Path, rows: str) -> float:
+    """Share that is right of what the model's own page has it say about texts."""
+    page = (folder / "model" / "README.md").read_text()
+    code = "\n".join(re.findall(r"```python\n(.*?)```", page, re.DOTALL))
+    table = [json.loads(row) for row in rows.splitlines()]
+    code = code.replace("THIS FOLDER", str(folder / "model"))
+    code = code.replace('["one text", "another"]', "given").replace("print(", "said=(")
+    names: dict[str, Any] = {"given": [row["text"] for row in table]}
+    exec(code, names)  # noqa: S102  as its reader would
+    right = zip(names["said"], [row["label"] for row in table], strict=True)
+    return sum(one == other for one, other in right) / len(table)
+
+
 @pytest.mark.filterwarnings("ignore:.*gradient_checkpointing:FutureWarning")
 def test_the_adapter_is_the_model(shelf: Path, tmp_path: Path) -> None:
     """What peft makes of `model/` scores as the merged weights do."""
@@ -138,6 +152,8 @@ def test_the_adapter_is_the_model(shelf: Path, tmp_path: Path) -> None:
     config = made(shelf, tmp_path, lora={"rank_down": 32})
     simulate(config, workers=0)
     folder = Path(config.run.out)
+    reached = asked(folder, (shelf / "data.jsonl").read_text())
+    assert reached > 0.5  # of four classes
     wrapped = PeftModel.from_pretrained(
         AutoModel.from_pretrained(config.model.id), folder / "model"
     )
