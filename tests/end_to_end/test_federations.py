@@ -138,8 +138,8 @@ def asked(folder: Path, rows: str) -> float:
     code = code.replace('["one text", "another"]', "given").replace("print(", "said=(")
     names: dict[str, Any] = {"given": [row["text"] for row in table]}
     exec(code, names)  # noqa: S102  as its reader would
-    right = zip(names["said"], [row["label"] for row in table], strict=True)
-    return sum(one == other for one, other in right) / len(table)
+    said = np.array(names["said"]) == [row["label"] for row in table]
+    return float(said.mean())
 
 
 @pytest.mark.filterwarnings("ignore:.*gradient_checkpointing:FutureWarning")
