@@ -75,7 +75,8 @@ def table(rows: Sequence[Row]) -> Iterator[str]:
     yield from HEAD
     for (model, level, clients), held in lines(rows).items():
         some = [row for found in held.values() for row in found]
-        base = statistics.fmean(row["base"] for row in some)
+        bases = {row["seed"]: row["base"] for row in some}
+        base = statistics.fmean(bases.values())
         before = f"{some[0]['metric']} {base:.4g}"
         most = max(len(found) for found in held.values())
         gains = [_gains(held.get(one, []), most) for one in (0.0, *EPSILONS)]
