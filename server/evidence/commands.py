@@ -54,8 +54,8 @@ def plan(
     planner = Planner(chosen)
     found = planner.plan()
     over = [one for one in wanted if found[one.goal] > one.most]
-    ways = {one.goal: limits.ways(planner, one) for one in over}
     if as_json:
+        ways = {one.goal: limits.ways(planner, one) for one in over}
         told = {
             goal: [{"set": dict(way.changes), goal: way.reached} for way in tried]
             for goal, tried in ways.items()
@@ -70,8 +70,8 @@ def plan(
     for table in (sheets.goals(found), sheets.clients(found), sheets.memory(found)):
         console.print(table)
     for one in wanted:
-        if one.goal in ways:
-            console.print(sheets.ways(one, found[one.goal], ways[one.goal]))
+        if one in over:  # what to change is planned too: that takes longer
+            console.print(sheets.ways(one, found[one.goal], limits.ways(planner, one)))
         else:
             told_of = f"{one.goal}: within its limit"
             console.print(told_of, highlight=False)
