@@ -8,11 +8,19 @@ from flwr.app import Message
 NODE_UNAVAILABLE = 5
 """What SuperLink answers for a node that it has not heard of for a minute, or that has
 said goodbye (Flower's `ErrorCode`)."""
+MESSAGE_UNAVAILABLE = 3
+"""What it answers for a message that it has forgotten, as it does when its node
+registers anew, or for a reply of which parts never came."""
 
 
 def away(reply: Message) -> bool:
     """Whether SuperLink answered in a node's place, because that is not there."""
     return reply.has_error() and reply.error.code == NODE_UNAVAILABLE
+
+
+def lost(reply: Message) -> bool:
+    """Whether SuperLink answered because there is nothing left to answer."""
+    return reply.has_error() and reply.error.code == MESSAGE_UNAVAILABLE
 
 
 class Absences:

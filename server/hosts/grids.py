@@ -19,7 +19,7 @@ from ...protocols.settings import Config
 from ..engine import Receipt
 from ..grids import OuterGrid
 from ..rosters import quorum
-from .absences import Absences, away
+from .absences import Absences, away, lost
 from .folders import Waits
 from .pulls import Pulling
 
@@ -31,7 +31,7 @@ LOOK = 2.0
 STALLED = 5.0
 """Seconds from which on one pull is of a reply that is listed and does not come."""
 TRIES = 5
-"""How often a message is sent that SuperLink forgot half of, by dying meanwhile."""
+"""How often a message is sent that SuperLink forgets, or half of which it forgot."""
 
 
 class HostGrid(OuterGrid):
@@ -62,6 +62,7 @@ class HostGrid(OuterGrid):
         self._waits = waits or Waits()
         self._absences = Absences(self._waits.gone_seconds)
         self._again: dict[str, str] = {}  # by a repeated message's id, the first one's
+        self._lost: dict[str, set[str]] = {}  # by a first one's, those forgotten
         self.nodes = dict(sorted(nodes.items()))
         self.receipts: dict[str, Receipt] = {}
         self.stalled: set[str] = set()
@@ -132,7 +133,7 @@ class HostGrid(OuterGrid):
                 while self.late and self._there:
                     yield self._handed(*self._there.pop(), began)
                 found = pulling.next(min(limit - time.monotonic(), LOOK))
-                if found is not None and not away(found[1]):
+                if found is not None and not self._missed(*found):
                     name, reply = self._again.get(found[0], found[0]), found[1]
                     if name in asked:
                         yield self._handed(asked.pop(name), reply, began)
@@ -152,6 +153,14 @@ class HostGrid(OuterGrid):
                 self._pulling = pulling
             else:
                 pulling.stop()
+
+    def _missed(self, name: str, reply: Message) -> bool:
+        """Whether SuperLink answered in a node's place, which is to be asked again."""
+        if lost(reply):
+            gone = self._lost.setdefault(self._again.get(name, name), set())
+            gone.add(name)
+            return len(gone) < TRIES
+        return away(reply)
 
     @property
     def awaited(self) -> set[str]:
@@ -191,11 +200,11 @@ class HostGrid(OuterGrid):
     def _ask_again(self, name: str, message: Message, pulling: Pulling) -> None:
         """The same question once more: its node was away, and may have lost it."""
         node = message.metadata.dst_node_id
-        LOG.warning("node %d was away; it is asked again", node)
+        LOG.warning("node %d was away, or had restarted; it is asked again", node)
         again, names = self._sent(_anew(message))
         for one in names:
             self._again[one] = name
-            pulling.add([one, name])
+            pulling.add([one] if name in self._lost.get(name, ()) else [one, name])
         self.receipts[name] = Receipt(self.receipts[name].down + len(to_bytes(again)))
 
     def _sent(self, message: Message) -> tuple[Message, list[str]]:

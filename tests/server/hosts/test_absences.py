@@ -10,7 +10,7 @@ from fedelta.protocols.errors import QuorumError
 from fedelta.server.engine import receipt
 from fedelta.server.grids import LocalGrid
 from fedelta.server.hosts import grids
-from fedelta.server.hosts.absences import NODE_UNAVAILABLE
+from fedelta.server.hosts.absences import MESSAGE_UNAVAILABLE, NODE_UNAVAILABLE
 from fedelta.server.hosts.folders import Waits
 from fedelta.server.hosts.grids import HostGrid
 from tests import tiny
@@ -63,6 +63,37 @@ class Weather(LocalGrid):
         raise NotImplementedError
 
 
+class Forgetful(Weather):
+    """SuperLink, which forgets what it holds for a node that registers anew."""
+
+    def __init__(self, times: dict[str, int]) -> None:
+        super().__init__({})
+        self.times = {self.nodes[name]: count for name, count in times.items()}
+        self.asked: dict[str, int] = {}
+
+    def push_messages(self, messages: Iterable[Message]) -> list[str]:
+        """The first ones to some nodes will be forgotten."""
+        sent = {self.numbered(one): one for one in messages}
+        self.sent |= sent
+        for name, one in sent.items():
+            node = one.metadata.dst_node_id
+            if self.times.get(node, 0) > 0:
+                self.times[node] -= 1
+                self.lost.add(name)
+        return list(sent)
+
+    def pull_messages(self, message_ids: Iterable[str]) -> list[Message]:
+        """An answer, or SuperLink's word that there is no such message."""
+        (name,) = message_ids
+        self.asked[name] = self.asked.get(name, 0) + 1
+        if name not in self.lost:
+            return [Message(RecordDict(), reply_to=self.sent[name])]
+        error = Error(MESSAGE_UNAVAILABLE, "not in the database")
+        reply = Message(error, reply_to=self.sent[name])
+        reply.metadata.__dict__["_src_node_id"] = 1
+        return [reply]
+
+
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Look more often."""
@@ -88,6 +119,30 @@ def test_who_was_away_is_asked_again() -> None:
     assert len(inner.sent) == 4
     down = [receipt(host, one).down for one in sent]
     assert down[1] > 1.9 * down[0], "what was sent twice counts twice"
+
+
+def test_whose_question_was_forgotten_is_asked_again() -> None:
+    """As often as it takes, within reason; nobody asks for what is forgotten."""
+    inner = Forgetful({"ada": 1, "bob": 2})
+    host = HostGrid(inner, inner.nodes, WAITS)
+    sent = asked(inner)
+    replies = list(host.send_and_receive(sent, timeout=20))
+    assert {one.metadata.src_node_id for one in replies} == {2, 3, 4}
+    assert not any(one.has_error() for one in replies)
+    assert {one.metadata.reply_to_message_id for one in replies} == {
+        one.metadata.message_id for one in sent
+    }
+    assert len(inner.sent) == 6
+    assert max(inner.asked[name] for name in inner.lost) == 1
+
+
+def test_a_node_whose_questions_are_always_forgotten_is_one_that_failed() -> None:
+    inner = Forgetful({"bob": 10**6})
+    host = HostGrid(inner, inner.nodes, WAITS)
+    replies = list(host.send_and_receive(asked(inner), timeout=3600))
+    failed = [one.metadata.src_node_id for one in replies if one.has_error()]
+    assert failed == [3]
+    assert len(inner.sent) == 2 + grids.TRIES
 
 
 def test_who_stays_away_is_given_up() -> None:
