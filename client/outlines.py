@@ -46,6 +46,7 @@ class Outline:
         targets: [out, in] of the layers that adapters go into, by name.
         dense: shapes of what is trained whole.
         mode: in which tensors have no content.
+        known: by rows, tokens and whether they train, what they were found to take.
     """
 
     config: Config
@@ -54,6 +55,7 @@ class Outline:
     targets: Mapping[str, tuple[int, int]]
     dense: Mapping[str, tuple[int, ...]]
     mode: Any = field(repr=False)
+    known: dict[tuple[int, int, bool], Step] = field(default_factory=dict, repr=False)
 
     @property
     def parameters(self) -> int:
@@ -105,6 +107,12 @@ class Outline:
         return self._step(rows, tokens, train=False)
 
     def _step(self, rows: int, tokens: int, *, train: bool) -> Step:
+        sized = (rows, tokens, train)
+        if sized not in self.known:
+            self.known[sized] = self._traced(rows, tokens, train=train)
+        return self.known[sized]
+
+    def _traced(self, rows: int, tokens: int, *, train: bool) -> Step:
         import torch
         from torch.utils.flop_counter import FlopCounterMode
 

@@ -43,7 +43,10 @@ def plan(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Reckon bytes, seconds and memory of a run before anything is trained."""
+    """Reckon bytes, seconds and memory of a run before anything is trained.
+
+    Ends with 1 where a limit is not kept.
+    """
     models()
     from ..runs import load
     from . import limits
@@ -61,7 +64,7 @@ def plan(
             for goal, tried in ways.items()
         }
         typer.echo(json.dumps(found | {"limits": told}, indent=2, sort_keys=True))
-        return
+        raise typer.Exit(bool(over))
     from rich.console import Console
 
     from . import sheets
@@ -75,6 +78,7 @@ def plan(
         else:
             told_of = f"{one.goal}: within its limit"
             console.print(told_of, highlight=False)
+    raise typer.Exit(bool(over))
 
 
 def export(

@@ -1,7 +1,7 @@
 """What a run will cost, reckoned before anything is trained."""
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from statistics import fmean
 from typing import Any
 
@@ -49,6 +49,7 @@ class Planner:
         self.task: Task = load(config)
         self.floor = floor or floors.measured(config)
         self._rows: dict[str, footprints.Rows] = {}
+        self._shapes: dict[str, Outline] = {}
 
     def plan(self, config: Config | None = None) -> dict[str, Any]:
         """What a run costs.
@@ -61,7 +62,7 @@ class Planner:
             "server"; "model"; "assumed": what was taken for granted.
         """
         chosen = config or self.config
-        shape = outline(chosen, len(self.task.labels))
+        shape = self._shape(chosen)
         replies = {name: shape.reply(chosen.of(name)) for name in self.task.clients}
         sent = self._sent(chosen, shape, replies)
         clients = {
@@ -101,6 +102,13 @@ class Planner:
                 "process": self.floor[0],
             },
         }
+
+    def _shape(self, config: Config) -> Outline:
+        """The model's outline, which variants of a run share with what it found."""
+        key = repr((config.model, config.lora, config.train.mode, config.highest_rank))
+        if key not in self._shapes:
+            self._shapes[key] = outline(config, len(self.task.labels))
+        return replace(self._shapes[key], config=config)
 
     def _sent(
         self, config: Config, shape: Outline, replies: Mapping[str, Layout]

@@ -165,10 +165,14 @@ def test_the_command_says_what_and_how(
     main_words = ["plan", str(path), "--limit", "up=300"]
     with pytest.raises(SystemExit) as ended:
         main([*main_words, "--json"])
-    assert not ended.value.code
+    assert ended.value.code == 1
     told = json.loads(capsys.readouterr().out)
     assert told[BYTES] > 0
     assert told["limits"][UP]
+    with pytest.raises(SystemExit) as ended:
+        main(["plan", str(path), "--limit", "up=1GB"])
+    assert not ended.value.code
+    assert "within its limit" in capsys.readouterr().out
     with pytest.raises(SystemExit) as ended:
         main(["plan", str(path), "--limit", "money=3"])
     assert ended.value.code == 2
