@@ -18,6 +18,9 @@ KINDS = ("random", "grid", "optuna", "cma")
 UNTAUGHT = ("random", "grid")
 """Those that ask for the same whatever they are told."""
 
+ROW = 1000
+"""Draws in a row that bring nothing new, after which none are left."""
+
 
 class Sampler(Protocol):
     """Where trials come from."""
@@ -51,18 +54,24 @@ def sampler(kind: str, variables: Sequence[Variable], seed: int) -> Sampler:
 
 
 class Random:
-    """Keyed draws, each by itself."""
+    """Keyed draws, nothing twice."""
 
     def __init__(self, variables: Sequence[Variable], seed: int) -> None:
         self._variables, self._seed, self._count = variables, seed, 0
+        self._asked: list[Chosen] = []
 
     def ask(self) -> Chosen | None:
-        """The next draw."""
-        key = seeds.key("search", self._seed, self._count)
-        shares = seeds.uniform(key, 0, len(self._variables))
-        self._count += 1
-        pairs = zip(self._variables, shares.tolist(), strict=True)
-        return {one.name: one.at(share) for one, share in pairs}
+        """The next draw that is new; None: so many in a row were not."""
+        for _ in range(ROW):
+            key = seeds.key("search", self._seed, self._count)
+            shares = seeds.uniform(key, 0, len(self._variables))
+            self._count += 1
+            pairs = zip(self._variables, shares.tolist(), strict=True)
+            drawn = {one.name: one.at(share) for one, share in pairs}
+            if drawn not in self._asked:
+                self._asked.append(drawn)
+                return drawn
+        return None
 
     def tell(self, value: float) -> None:
         """Nothing is learned."""

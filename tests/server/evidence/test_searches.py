@@ -182,6 +182,13 @@ def test_samplers_find_a_bowls_floor(kind: str) -> None:
     assert found == spent(sampler(kind, varied, 5), 60), "the same twice"
 
 
+def test_random_draws_ask_for_nothing_twice_and_end() -> None:
+    made = sampler("random", variables.read(["x=a; b; c", "y=1..2"]), 0)
+    found = list(iter(made.ask, None))
+    assert len(found) == 6
+    assert len({(one["x"], one["y"]) for one in found}) == 6
+
+
 def test_what_cannot_be_searched_is_said(tmp_path: Path) -> None:
     for text in ("density", "x=3..1", "x=0..1 log", "=a"):
         with pytest.raises(ConfigError, match="--over"):
