@@ -105,7 +105,7 @@ class HostGrid(OuterGrid):
 
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
         """Send messages."""
-        return [name for one in messages for name in self._sent(one)[1]]
+        return [name for one in messages for name in self._sent(one)]
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
         """The replies that are there by now."""
@@ -118,9 +118,8 @@ class HostGrid(OuterGrid):
         asked: dict[str, Message] = {}
         for message in messages:
             down = len(to_bytes(message))
-            sent, names = self._sent(message)
-            for name in names:
-                asked[name] = sent
+            for name in self._sent(message):
+                asked[name] = message
                 self.receipts[name] = Receipt(down)
         return self._stream(asked, time.monotonic() + (timeout or float("inf")))
 
@@ -201,21 +200,30 @@ class HostGrid(OuterGrid):
         """The same question once more: its node was away, and may have lost it."""
         node = message.metadata.dst_node_id
         LOG.warning("node %d was away, or had restarted; it is asked again", node)
-        again, names = self._sent(_anew(message))
-        for one in names:
+        again = _anew(message)
+        for one in self._sent(again):
             self._again[one] = name
             pulling.add([one] if name in self._lost.get(name, ()) else [one, name])
         self.receipts[name] = Receipt(self.receipts[name].down + len(to_bytes(again)))
 
-    def _sent(self, message: Message) -> tuple[Message, list[str]]:
-        """Send one message, anew where SuperLink died in the middle of it."""
-        for _ in range(TRIES - 1):
+    def _sent(self, message: Message) -> list[str]:
+        """Send one message, anew where SuperLink died in the middle of it.
+
+        Whoever waits knows it by its id, which is then that of what was sent at last.
+        """
+        sent = message
+        for left in range(TRIES - 1, -1, -1):
             try:
-                return message, [str(n) for n in self._grid.push_messages([message])]
+                names = [str(name) for name in self._grid.push_messages([sent])]
             except ObjectPushError:
+                if not left:
+                    raise
                 LOG.warning("SuperLink forgot half a message; it is sent anew")
-                message = _anew(message)
-        return message, [str(n) for n in self._grid.push_messages([message])]
+                sent = _anew(message)
+            else:
+                break
+        message.metadata.__dict__["_message_id"] = sent.metadata.message_id
+        return names
 
 
 def _anew(message: Message) -> Message:

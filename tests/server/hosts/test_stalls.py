@@ -9,6 +9,7 @@ from flwr.supercore.inflatable.inflatable_utils import ObjectPushError
 
 from fedelta.protocols.refusals import Reason
 from fedelta.server.arrivals import silence
+from fedelta.server.engine import receipt
 from fedelta.server.grids import LocalGrid
 from fedelta.server.hosts import grids
 from fedelta.server.hosts.grids import HostGrid
@@ -84,8 +85,11 @@ class Forgetful(Dripping):
 def test_a_message_that_superlink_forgot_is_sent_anew() -> None:
     inner = Forgetful(grids.TRIES - 1)
     host = HostGrid(inner, inner.nodes)
-    (reply,) = host.send_and_receive([Message(RecordDict(), 2, "train", group_id="1")])
+    asked = Message(RecordDict(), 2, "train", group_id="1")
+    (reply,) = host.send_and_receive([asked])
     assert reply.metadata.src_node_id == 2
+    assert reply.metadata.reply_to_message_id == asked.metadata.message_id
+    assert receipt(host, asked).down > 0
     assert len(inner.sent) == grids.TRIES
     with pytest.raises(ObjectPushError):
         HostGrid(Forgetful(grids.TRIES), inner.nodes).push_messages(
