@@ -8,7 +8,7 @@ from typing import Any
 from .errors import PayloadError
 
 PROTOCOL = 2
-RUN = re.compile(r"[0-9a-f]{1,16}")
+RUN = re.compile(r"[0-9a-f]{16}")
 """A run's id: it names a folder at each client, so it may be nothing else."""
 
 
@@ -37,8 +37,8 @@ class RoundPlan:
         protocol: version of this protocol.
 
     Example:
-        >>> plan = RoundPlan("00ff", 1, "a", "b" * 64, "c" * 64, 0, (), "fedavg()",
-        ...                  "product", "sign256", True, "server")
+        >>> plan = RoundPlan("00ff" * 4, 1, "a", "b" * 64, "c" * 64, 0, (),
+        ...                  "fedavg()", "product", "sign256", True, "server")
         >>> RoundPlan.from_json(plan.to_json()) == plan
         True
     """

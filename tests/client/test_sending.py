@@ -25,7 +25,7 @@ BASE = "b" * 64
 def plan(number: int, accepted: int = 0, **more: object) -> RoundPlan:
     """A plan for client "c" that asks for signs with feedback."""
     plain = RoundPlan(
-        run="00ff",
+        run="00ff" * 4,
         round=number,
         client="c",
         base=BASE,
@@ -60,7 +60,7 @@ def send(folder: Path, asked: RoundPlan, number: int | None = None) -> bytes:
 
 def read(data: bytes, number: int, wire: str = "sign256") -> dict[str, Floats]:
     """What the server reads."""
-    found = decode(data, Context(LAYOUT, "00ff", number, BASE, wire, "c"))
+    found = decode(data, Context(LAYOUT, "00ff" * 4, number, BASE, wire, "c"))
     assert isinstance(found, Payload), found
     assert found.header.weight == 7
     return dict(found.tensors())
@@ -114,7 +114,7 @@ def test_old_residuals_are_dropped(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("asked", "base"),
     [
-        (plan(2, 1, run="11ee"), BASE),
+        (plan(2, 1, run="11ee" * 4), BASE),
         (plan(2, 1, layout="d" * 64), BASE),
         (plan(2, 1, client="d"), BASE),
         (plan(2, 1), "e" * 64),

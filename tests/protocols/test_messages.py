@@ -31,7 +31,7 @@ SENT = [b"first update", b"second"]
 def plan(updates: list[bytes]) -> RoundPlan:
     names = tuple(digests.of_bytes(one) for one in updates)
     return RoundPlan(
-        run="00ff",
+        run="00ff" * 4,
         round=2,
         client="ann",
         base="b" * 64,
