@@ -124,7 +124,7 @@ def _probe(visit: Revisit, count: int) -> Examples:
 def _before(look: Look, played: Round, some: Examples) -> dict[str, Any]:
     """Hidden states of all models, and losses on the way between some."""
     base, config = model(look.visit.session), look.visit.tape.config
-    names = [one.name for one in played.arrivals]
+    names = played.names
     solos = {name: played.solo(name) for name in names}
     merged = played.merged().update
     models: dict[str, Mapping[str, Floats]] = {"last": {}, "merged": merged, **solos}

@@ -72,9 +72,7 @@ def divide(
             if count > len(played.arrivals):
                 raise ConfigError(f"{len(played.arrivals)} clients, {count} clusters")
             cosine = np.array(compare(list(played.arrivals))["cosine"], np.float64)
-            names = {one.name for one in played.arrivals}
-            sizes = [len(one) for name, one in look.tasks.items() if name in names]
-            look.begin(2 * sum(sizes))
+            look.begin(2 * sum(map(len, look.of(played.names).values())))
             groups = clusters(cosine.tolist(), count)
             found = [
                 {"name": f"cluster-{place}"}
@@ -125,7 +123,7 @@ def _cluster(
 ) -> dict[str, Any]:
     """One cluster's merge: written, held against everybody's, and ready to go on."""
     members, visit = [played.arrivals[place].name for place in group], look.visit
-    tasks = {name: look.tasks[name] for name in members if name in look.tasks}
+    tasks = look.of(members)
     update = played.merged(members).update
     personals.save(visit.session, update, 1.0, out / "model")
     config = of_members(visit.tape.config, members, out)

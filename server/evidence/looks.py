@@ -4,7 +4,7 @@ Judging is what a look costs. So each client's task is judged on a few texts, dr
 and the same for all models, and what is judged by everybody on four times as many.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -63,6 +63,11 @@ class Look:
             own = self._task(name)
             if len(own):
                 self.tasks[name] = own
+
+    def of(self, names: Iterable[str]) -> Sets:
+        """The tasks of some clients, of those that have one."""
+        given = set(names)
+        return {name: own for name, own in self.tasks.items() if name in given}
 
     def some(self, examples: Examples, *parts: str, times: int = 1) -> Examples:
         """So many times as many of some examples; the same for the same run."""

@@ -11,7 +11,6 @@ from itertools import combinations
 from statistics import fmean, pstdev
 from typing import Any
 
-from ...client.data import Examples
 from ...protocols.metrics import falls
 from .looks import Look
 from .revisits import Round
@@ -71,7 +70,7 @@ def measured(look: Look, played: Round, metric: str) -> dict[str, Any]:
         model; "interference": [K][K], how much better (above 0) or worse a client does
         with the merge of two than with its own model; None where nothing was measured.
     """
-    tasks = _tasks(look, played)
+    tasks = look.of(played.names)
     merged = look.values(tasks, played.merged().update, metric)
     before = look.values(tasks, None, metric)
     own = {
@@ -101,7 +100,7 @@ def measured(look: Look, played: Round, metric: str) -> dict[str, Any]:
 
 def volume(look: Look, played: Round) -> int:
     """How many texts `measured` judges."""
-    tasks = _tasks(look, played)
+    tasks = look.of(played.names)
     times = 3 + (len(tasks) - 1 if _walked(len(tasks)) else 0)
     return times * sum(map(len, tasks.values()))
 
@@ -110,7 +109,7 @@ def interference(
     look: Look, played: Round, own: Mapping[str, float], metric: str
 ) -> list[list[float | None]]:
     """[K][K]: what merging with each other one does to a client's task."""
-    names, tasks = list(own), _tasks(look, played)
+    names, tasks = list(own), look.of(played.names)
     table: list[list[float | None]] = [[None] * len(names) for _ in names]
     sign = -1.0 if falls(metric) else 1.0
     for one, other in _walked(len(names)):
@@ -126,9 +125,3 @@ def _walked(count: int) -> list[tuple[int, int]]:
     """Pairs that are merged by themselves."""
     pairs = list(combinations(range(count), 2))
     return pairs if len(pairs) <= MOST_PAIRS else []
-
-
-def _tasks(look: Look, played: Round) -> dict[str, Examples]:
-    """The tasks of those who replied."""
-    names = {one.name for one in played.arrivals}
-    return {name: task for name, task in look.tasks.items() if name in names}

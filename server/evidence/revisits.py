@@ -42,6 +42,11 @@ class Round:
     space: str
     key: Key
 
+    @property
+    def names(self) -> list[str]:
+        """Whose replies they are."""
+        return [one.name for one in self.arrivals]
+
     def merged(self, names: Sequence[str] = (), text: str = "") -> Merged:
         """Some clients' replies merged; all of them where none is named."""
         some = [one for one in self.arrivals if not names or one.name in names]
