@@ -3,9 +3,10 @@
 Clients of a preset train once for each skew and seed; every recipe merges the same
 sealed replies (dense and sparse) and is judged on the same test texts. Of the same
 replies pairs are merged by themselves: what they lose is what diagnostics are asked to
-foretell. Runs of several rounds train anew, by recipe. What is found is kept, row by
-row, in ``benchmarks/results/evidence.json`` with seeds and versions, and a grid that
-was stopped goes on. Without ``--cells`` this prints what is there and draws it.
+foretell. Runs of several rounds share their first and then train anew, by recipe and
+format. What is found is kept, row by row, in ``benchmarks/results/evidence.json`` with
+seeds and versions, and a grid that was stopped goes on. Without ``--cells`` this prints
+what is there and draws it.
 ``--quick`` has one small cohort, few recipes and few texts.
 """
 
@@ -20,6 +21,7 @@ from typing import Any
 
 from fedelta.aggregators import compare
 from fedelta.benchmarks import exhibits, quality
+from fedelta.benchmarks.sequels import FISHER, Sequel
 from fedelta.benchmarks.trainings import Cohort
 from fedelta.client import probes
 from fedelta.client.trials import trial
@@ -29,7 +31,6 @@ from fedelta.server.runs import load
 from fedelta.server.variants import Variant
 
 RESULTS = Path(__file__).parent / "results" / "evidence.json"
-FISHER = "fisher() @ factors"
 RECIPES = (
     "fedavg()",
     "fedavg() @ factors",
@@ -53,21 +54,10 @@ RECIPES = (
 FEW = ("fedavg()", "ties(density=0.2)", "model_stock()")
 TWO = ("fedavg()", "ties(density=0.2)")
 """By which pairs are merged."""
-LONG = ("fedavg()", "ties(density=0.8)", "min_agree(members=3)")
-"""Which are followed over several rounds under every skew."""
-LONGEST = (
-    "fedavg() | scale(2.0)",
-    "ties(density=0.2) @ factors",
-    "dare(density=0.5)",
-    "dare_ties(density=0.5)",
-    "model_stock()",
-    "iso_c(gain=0.3)",
-    "grouped(fedavg(), ties(density=0.8))",
-)
-"""Which besides under strong skew."""
 SKEWS = {"iid": "iid", "mild": "1.0", "strong": "0.1"}
-DENSE, SPARSE = "fp32", "sparse(density=0.2, values='sign256')"
+DENSE, SPARSE = exhibits.WIRES
 ROUNDS = 3
+LANGUAGE = "smollm2-domains"
 PAIRWISE = ("cosine", "conflict", "conflict_trimmed", "disparity", "overlap_written")
 """Tables of two clients' updates that are held against what pairs lose."""
 PROBE = 64
@@ -82,6 +72,7 @@ class Cell:
         skew: one of `SKEWS`; "domains" for the language model.
         seed: of everything random.
         rounds: 1: all recipes on one training; else one recipe in several rounds.
+        wire: of their replies; a single round has all.
         recipe: that one.
     """
 
@@ -89,6 +80,7 @@ class Cell:
     skew: str
     seed: int
     rounds: int = 1
+    wire: str = ""
     recipe: str = ""
 
 
@@ -114,13 +106,13 @@ def cells(seeds: Sequence[int]) -> Iterator[Cell]:
     """The whole grid, what tells most first."""
     for seed in seeds:
         yield from (Cell("icd10", skew, seed) for skew in SKEWS)
-    for seed, text in product(seeds, LONG):
-        yield Cell("icd10", "strong", seed, ROUNDS, text)
-    yield from (Cell("smollm2-domains", "domains", seed) for seed in seeds)
-    for seed, text in product(seeds, LONGEST):
-        yield Cell("icd10", "strong", seed, ROUNDS, text)
-    for seed, skew, text in product(seeds, ("iid", "mild"), LONG):
-        yield Cell("icd10", skew, seed, ROUNDS, text)
+        yield Cell(LANGUAGE, "domains", seed)
+    for wire, seed in product((DENSE, SPARSE), seeds):
+        chosen = [one for one in RECIPES if wire == DENSE or one != FISHER]
+        for skew, text in product(SKEWS, chosen):
+            yield Cell("icd10", skew, seed, ROUNDS, wire, text)
+        for text in chosen:
+            yield Cell(LANGUAGE, "domains", seed, ROUNDS, wire, text)
 
 
 def config(cell: Cell, size: Size) -> Config:
@@ -130,7 +122,8 @@ def config(cell: Cell, size: Size) -> Config:
             preset=cell.preset,
             overrides=[
                 f"run.seed={cell.seed}",
-                "train.steps=8",
+                f"run.rounds={cell.rounds}",
+                f"train.steps={4 if cell.rounds > 1 else 8}",
                 "train.max_length=64",
                 "data.test_examples=40",
                 "lora.targets=['q_proj', 'v_proj']",
@@ -145,25 +138,39 @@ def config(cell: Cell, size: Size) -> Config:
             split,
             f"run.seed={cell.seed}",
             f"run.rounds={cell.rounds}",
-            f"train.steps={6 if cell.rounds > 1 else size.steps}",
+            f"train.steps={min(6, size.steps) if cell.rounds > 1 else size.steps}",
             f"data.test_examples={size.texts}",
             "model.dtype=bfloat16",
         ],
     )
 
 
-def run(cell: Cell, recipes: Sequence[str], home: Path, size: Size) -> dict[str, Any]:
-    """One cell's row."""
+def run(
+    cell: Cell, recipes: Sequence[str], home: Path, size: Size, opened: list[Sequel]
+) -> dict[str, Any]:
+    """One cell's row.
+
+    Args:
+        cell: which.
+        recipes: that a single round is merged by.
+        home: where a single round's training is kept.
+        size: how much is trained and judged.
+        opened: the cohort whose first round is shared; another cell's takes its place.
+    """
     begun = time.process_time()
     settings = config(cell, size)
-    cohort = Cohort(settings)
+    if not opened or opened[0].config != settings:
+        opened[:] = [Sequel(settings)]
+    cohort = opened[0].cohort
     row: dict[str, Any] = asdict(cell) | {
         "texts": len(cohort.task.test),
         "steps": settings.train.steps,
         "clients": len(cohort.names),
     }
-    row |= _rounds(cohort, cell) if cell.rounds > 1 else {}
-    if cell.rounds == 1:
+    if cell.rounds > 1:
+        told = [_short(one) for one in opened[0].told(cell.recipe, cell.wire)]
+        row |= {"by_round": told, "recipes": {cell.wire: {cell.recipe: told[-1]}}}
+    else:
         name = f"{cell.preset}-{cell.skew}-{cell.seed}-{settings.train.steps}"
         kept = home / f"{name}.safetensors"
         cohort.remembered(kept, further=FISHER in recipes)
@@ -200,17 +207,6 @@ def _merges(cohort: Cohort, recipes: Sequence[str]) -> dict[str, Any]:
             update = cohort.merged(given, chosen.recipe, chosen.space)
             found["recipes"][wire][text] = _short(cohort.judged(update))
     return found
-
-
-def _rounds(cohort: Cohort, cell: Cell) -> dict[str, Any]:
-    """One recipe, several rounds, dense replies."""
-    chosen, found = Variant.read(cell.recipe, "product"), []
-    for number in range(1, cell.rounds + 1):
-        cohort.train(number)
-        given = cohort.arrivals(DENSE)
-        cohort.base.fold(cohort.merged(given, chosen.recipe, chosen.space))
-        found.append(_short(cohort.judged({})))
-    return {"by_round": found, "recipes": {DENSE: {cell.recipe: found[-1]}}}
 
 
 def _pairs(cohort: Cohort, size: Size) -> dict[str, Any]:
@@ -263,22 +259,30 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=RESULTS)
     given = parser.parse_args()
     if given.quick:
-        cell = Cell("icd10", "mild", 0)
-        exhibits.show([run(cell, FEW, given.home, QUICK)])
+        exhibits.show(list(quick(given.home)))
         return
-    begun = time.monotonic()
+    begun, opened = time.monotonic(), list[Sequel]()
     for _ in range(given.cells):
         left = lacking(quality.read(given.results), given.seeds)
         left = [cell for cell in left if given.preset in cell.preset]
         if not left or time.monotonic() - begun > given.limit:
             break
-        row = run(left[0], RECIPES, given.home, Size())
+        row = run(left[0], RECIPES, given.home, Size(), opened)
         quality.write(given.results, [*quality.read(given.results), row])
         print(left[0], row["cpu_seconds"], flush=True)
     rows = quality.read(given.results)
     exhibits.show(rows)
     if not given.cells:
         exhibits.draw(rows)
+
+
+def quick(home: Path) -> Iterator[dict[str, Any]]:
+    """A small cohort's rows: one round by few recipes, and more by two of them."""
+    opened: list[Sequel] = []
+    yield run(Cell("icd10", "mild", 0), FEW, home, QUICK, opened)
+    for text in TWO:
+        cell = Cell("icd10", "mild", 0, 2, SPARSE, text)
+        yield run(cell, FEW, home, QUICK, opened)
 
 
 def lacking(rows: Sequence[Mapping[str, Any]], seeds: int) -> list[Cell]:

@@ -17,6 +17,17 @@ from fedelta.server.evidence.bootstraps import chance
 IMAGES = Path(__file__).parent.parent / "docs" / "images"
 BASIS = "fedavg()"
 SKEWS = ("iid", "mild", "strong")
+WIRES = ("fp32", "sparse(density=0.2, values='sign256')")
+"""Dense and sparse replies."""
+COURSES = (
+    BASIS,
+    "fedavg() | scale(2.0)",
+    "ties(density=0.8)",
+    "min_agree(members=3)",
+    "dare_ties(density=0.5)",
+    "model_stock()",
+)
+"""Recipes whose accuracy after each round is told."""
 STUDENT = (math.nan, math.nan, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
 """Student's t, 97.5 %, by degrees of freedom from two; 2.1 from ten on."""
 
@@ -56,15 +67,17 @@ def gaps(rows: Rows, wire: str, metric: str = "accuracy") -> dict[str, list[floa
     return found
 
 
-def longer(rows: Rows) -> Rows:
+def longer(rows: Rows, preset: str) -> Rows:
     """Runs of several rounds as rows with all recipes of the same skew and seed."""
     found: dict[Any, dict[str, Any]] = {}
-    for row in rows:
+    for row in some(rows, preset=preset):
         if row["rounds"] > 1:
-            own = {"skew": row["skew"], "seed": row["seed"], "recipes": {}}
+            own = {"skew": row["skew"], "recipes": {}, "by_round": {}}
             held = found.setdefault((row["skew"], row["seed"]), own)
-            for wire, told in row["recipes"].items():
-                held["recipes"].setdefault(wire, {}).update(told)
+            for wire, ended in row["recipes"].items():
+                held["recipes"].setdefault(wire, {}).update(ended)
+                for name in ended:
+                    held["by_round"].setdefault(wire, {})[name] = row["by_round"]
     return list(found.values())
 
 
@@ -95,18 +108,18 @@ def code(text: str) -> str:
     return f"`{text}`".replace("|", "\\|")
 
 
-def once(rows: Rows, wire: str) -> str:
-    """One round on the encoder: points above FedAvg by recipe and skew."""
-    single = some(rows, preset="icd10", rounds=1)
-    by_skew = [gaps(some(single, skew=skew), wire) for skew in SKEWS]
-    every, worst = gaps(single, wire), gaps(single, wire, "worst")
+def once(held: Rows, wire: str) -> str:
+    """On the encoder: points above FedAvg by recipe and skew."""
+    by_skew = [gaps(some(held, skew=skew), wire) for skew in SKEWS]
+    every, worst = gaps(held, wire), gaps(held, wire, "worst")
+    counts = [len(one.get(BASIS, [])) for one in by_skew]
     body = []
     for name, values in every.items():
         found = chance(values)
-        cells = [told(one.get(name, [])) for one in by_skew]
+        given = [one.get(name, []) for one in by_skew]
+        cells = map(_counted, given, counts)
         p = _chance(found.signs) if found and name != BASIS else ""
         body.append([code(name), *cells, p, told(worst[name], 1.0, 2)])
-    counts = [len(some(single, skew=skew)) for skew in SKEWS]
     head = [f"{skew} ({n})" for skew, n in zip(SKEWS, counts, strict=True)]
     return table(["recipe", *head, "p, all", "worst client's loss"], body)
 
@@ -131,21 +144,19 @@ def levels(rows: Rows) -> str:
     return table([*head, "FedAvg, sparse"], body)
 
 
-def rounds(rows: Rows) -> str:
-    """Several rounds: points above FedAvg, trained anew by each recipe."""
-    held = longer(rows)
-    skews = [skew for skew in SKEWS if some(held, skew=skew)]
-    wires = [wire for row in held for wire in row["recipes"]]
-    by_skew = [gaps(some(held, skew=skew), wires[0]) for skew in skews]
-    names = list(dict.fromkeys(name for one in by_skew for name in one))
-    counts = [len(some(held, skew=skew)) for skew in skews]
-    body = [
-        [code(name), *map(_counted, [one.get(name, []) for one in by_skew], counts)]
-        for name in names
-    ]
-    return table(
-        ["recipe", *(f"{s} ({n})" for s, n in zip(skews, counts, strict=True))], body
-    )
+def courses(held: Rows, wire: str) -> str:
+    """Accuracy in per cent after each round, by skew, of some recipes."""
+    body = []
+    for name in COURSES:
+        cells = []
+        for skew in SKEWS:
+            given = some(held, skew=skew)
+            runs = [row["by_round"].get(wire, {}).get(name) for row in given]
+            kept = zip(*filter(None, runs), strict=True)
+            means = [fmean(one["accuracy"] for one in each) for each in kept]
+            cells.append(", ".join(f"{100 * mean:.1f}" for mean in means))
+        body.append([code(name), *cells])
+    return table(["recipe", *SKEWS], body)
 
 
 def _counted(values: Sequence[float], usual: int) -> str:
@@ -154,22 +165,24 @@ def _counted(values: Sequence[float], usual: int) -> str:
     return told(values) + fewer
 
 
-def language(rows: Rows) -> str:
+def language(held: Rows) -> str:
     """The language model's domains: perplexity below FedAvg's, in per cent."""
-    held = some(rows, preset="smollm2-domains")
-    wires = list(dict.fromkeys(wire for row in held for wire in row["recipes"]))
-    found = [_perplexities(held, wire) for wire in wires]
+    found = [_perplexities(held, wire) for wire in WIRES]
     names = list(dict.fromkeys(name for one in found for name in one))
-    body = [[code(n), *(told(one.get(n, [])) for one in found)] for n in names]
-    head = ["dense", "sparse"][: len(wires)]
-    return table(["recipe", *(f"{one} ({len(held)})" for one in head)], body)
+    counts = [len(one.get(BASIS, [])) for one in found]
+    body = [
+        [code(name), *map(_counted, [one.get(name, []) for one in found], counts)]
+        for name in names
+    ]
+    head = zip(("dense", "sparse"), counts, strict=True)
+    return table(["recipe", *(f"{one} ({count})" for one, count in head)], body)
 
 
 def _perplexities(held: Rows, wire: str) -> dict[str, list[float]]:
     found: dict[str, list[float]] = {}
     for row in held:
-        told_of = row["recipes"][wire]
-        for name, value in told_of.items():
+        told_of = row["recipes"].get(wire, {})
+        for name, value in told_of.items() if BASIS in told_of else ():
             share = value["perplexity"] / told_of[BASIS]["perplexity"]
             found.setdefault(name, []).append(1 - share)
     return found
@@ -178,16 +191,21 @@ def _perplexities(held: Rows, wire: str) -> dict[str, list[float]]:
 def tables(rows: Rows) -> Iterator[tuple[str, str]]:
     """Everything that the rows tell, by its mark in docs/findings.md."""
     single = some(rows, preset="icd10", rounds=1)
+    several = longer(rows, "icd10")
     if single:
-        wires = list(single[0]["recipes"])
         yield "levels", levels(rows)
-        yield "dense", once(rows, wires[0])
-        yield "sparse", once(rows, wires[1])
         yield "foretold", foresights.table(single)
-    if longer(rows):
-        yield "rounds", rounds(rows)
-    if some(rows, preset="smollm2-domains"):
-        yield "language", language(rows)
+    for wire, name in zip(WIRES, ("dense", "sparse"), strict=True):
+        if single:
+            yield name, once(single, wire)
+        if any(wire in row["recipes"] for row in several):
+            yield f"rounds-{name}", once(several, wire)
+            yield f"courses-{name}", courses(several, wire)
+    spoken = some(rows, preset="smollm2-domains", rounds=1)
+    if spoken:
+        yield "language", language(spoken)
+    if longer(rows, "smollm2-domains"):
+        yield "rounds-language", language(longer(rows, "smollm2-domains"))
 
 
 def show(rows: Rows) -> None:
@@ -207,31 +225,38 @@ def draw(rows: Rows, folder: Path = IMAGES) -> None:
     single = some(rows, preset="icd10", rounds=1)
     if not single:
         return
-    wires = list(single[0]["recipes"])
-    figure, axes = plt.subplots(1, 2, figsize=(10, 5.4), layout="constrained")
-    for place, (axis, wire) in enumerate(zip(axes, wires, strict=True)):
-        names = [name for name in gaps(single, wire) if name != BASIS][::-1]
-        for shift, skew in enumerate(SKEWS):
-            found = gaps(some(single, skew=skew), wire)
-            kept = [name for name in names if name in found]
-            axis.errorbar(
-                [100 * fmean(found[name]) for name in kept],
-                [names.index(name) + 0.25 * (1 - shift) for name in kept],
-                xerr=[100 * half(found[name]) for name in kept],
-                fmt="o",
-                markersize=3,
-                linewidth=1,
-                label=skew,
+    figure, axes = plt.subplots(2, 2, figsize=(10, 10.4), layout="constrained")
+    kinds = (("one round", single), ("three rounds", longer(rows, "icd10")))
+    for line, (when, held) in zip(axes, kinds, strict=True):
+        for axis, wire in zip(line, WIRES, strict=True):
+            _gaps(axis, held, wire)
+            kind = "dense" if wire == WIRES[0] else "sparse"
+            axis.set(
+                xlabel="accuracy above FedAvg's, points",
+                title=f"{when}, {kind} replies",
             )
-        axis.axvline(0, color="grey", linewidth=1)
-        axis.grid(axis="y", color="0.9", linewidth=0.8)
-        axis.set_axisbelow(True)
-        axis.set_yticks(range(len(names)), names, fontsize=7)
-        axis.set(
-            xlabel="accuracy above FedAvg's, points",
-            title=("dense replies", "sparse replies")[place],
-        )
-    axes[0].legend(fontsize=8)
+    axes[0][0].legend(fontsize=8)
     figure.savefig(folder / "recipes.png", dpi=110)
     plt.close(figure)
     foresights.draw(single, folder / "foretold.png")
+
+
+def _gaps(axis: Any, held: Rows, wire: str) -> None:
+    """One panel: a recipe a line, a colour a skew, intervals over seeds."""
+    names = [name for name in gaps(held, wire) if name != BASIS][::-1]
+    for shift, skew in enumerate(SKEWS):
+        found = gaps(some(held, skew=skew), wire)
+        kept = [name for name in names if name in found]
+        axis.errorbar(
+            [100 * fmean(found[name]) for name in kept],
+            [names.index(name) + 0.25 * (1 - shift) for name in kept],
+            xerr=[100 * half(found[name]) for name in kept],
+            fmt="o",
+            markersize=3,
+            linewidth=1,
+            label=skew,
+        )
+    axis.axvline(0, color="grey", linewidth=1)
+    axis.grid(axis="y", color="0.9", linewidth=0.8)
+    axis.set_axisbelow(True)
+    axis.set_yticks(range(len(names)), names, fontsize=7)

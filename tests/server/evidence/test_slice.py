@@ -32,6 +32,7 @@ def test_recipes_stand_side_by_side_on_one_training(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     for name in FEW:
         assert done.stdout.count(f"| `{name}` |") >= len((DENSE, SPARSE))
+    assert all(f"\n{name}-sparse\n" in done.stdout for name in ("rounds", "courses"))
     for name in foresights.FIGURES:
         assert f" {name} |" in done.stdout
     assert len(list(tmp_path.iterdir())) == 1, "training is paid once"
@@ -82,14 +83,22 @@ def test_runs_of_several_rounds_and_other_presets_have_tables_of_their_own() -> 
     for seed, (name, accuracy) in product(
         range(3), (("fedavg()", 0.5), ("tsv()", 0.6))
     ):
-        told = {DENSE: {name: {"accuracy": accuracy + seed / 100}}}
-        rows.append(made(seed, 1.0) | {"rounds": 3, "recipe": name, "recipes": told})
+        ends = [{"accuracy": one + seed / 100, "worst": 1.0} for one in (0.4, accuracy)]
+        row = made(seed, 1.0) | {"rounds": 2, "by_round": ends}
+        rows.append(row | {"recipes": {DENSE: {name: ends[-1]}}})
     spoken = {"fedavg()": {"perplexity": 10.0}, "tsv()": {"perplexity": 9.0}}
     told = {DENSE: spoken, SPARSE: spoken}
     rows.append(made(0, 1.0) | {"preset": "smollm2-domains", "recipes": told})
+    ends = [{"perplexity": 8.0}, {"perplexity": 4.0}]
+    for name, last in zip(spoken, ends, strict=True):
+        several = {"rounds": 2, "by_round": ends, "recipes": {SPARSE: {name: last}}}
+        rows.append(made(0, 1.0) | {"preset": "smollm2-domains"} | several)
     found = dict(exhibits.tables(rows))
-    assert "| `tsv()` | **+10.0 ± 0.0** |" in found["rounds"]
+    assert "| `tsv()` |  | **+10.0 ± 0.0** |" in found["rounds-dense"]
+    assert "| `fedavg()` |  | 41.0, 51.0 |" in found["courses-dense"]
+    assert "rounds-sparse" not in found
     assert "| `tsv()` | +10.0 | +10.0 |" in found["language"]
+    assert "| `tsv()` |  | +50.0 |" in found["rounds-language"]
     assert "| mild (3) |" in found["dense"]
     assert "tsv" not in found["dense"]
 
