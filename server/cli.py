@@ -173,10 +173,17 @@ def merge(
     rank: Annotated[
         int, typer.Option(min=0, help="Of merged adapters; 0: as high as it takes.")
     ] = 0,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a model that is there.")
+    ] = False,
 ) -> None:
     """Merge fine-tuned models (no server, no torch), and leave a receipt."""
     from ..aggregators import receipts
 
+    if not overwrite and (out.is_file() or (out.is_dir() and any(out.iterdir()))):
+        raise ConfigError(
+            f"{out} is there already: choose another by --out, or add --overwrite"
+        )
     file = Path(recipe)
     if recipe.endswith(receipts.NAME):
         receipts.repeat(file, out)

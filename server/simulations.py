@@ -35,7 +35,8 @@ def simulate(
         What is in `summary.json`.
 
     Raises:
-        ConfigError: the folder holds a run already, or the run cannot be started.
+        ConfigError: the folder holds a run or a model already, or the run cannot be
+            started.
         QuorumError: too few clients gave a usable reply.
     """
     folder = Path(config.run.out)
@@ -43,6 +44,11 @@ def simulate(
         raise ConfigError(
             f"{folder} holds a run already: go on with it by `fedelta resume {folder}` "
             "or choose another folder by --out"
+        )
+    if (folder / "model").exists():
+        raise ConfigError(
+            f"{folder} holds a model that is no run's, where this run would put its "
+            "own: choose another folder by --out"
         )
     journal = Journal(folder, config.journal.keep)
     journal.hold()

@@ -23,3 +23,6 @@ def test_a_failed_start_does_not_keep_the_folder(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="fedelta resume"):
         simulate(config, workers=0)
     assert resume(folder) == done
+    (folder / "config.json").unlink()
+    with pytest.raises(ConfigError, match="holds a model"):
+        simulate(config, workers=0)

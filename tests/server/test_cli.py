@@ -172,6 +172,11 @@ def test_merge_two_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     merged = load_file(out)
     np.testing.assert_allclose(merged["w"], np.full((2, 3), 1.5), rtol=1e-4)
     np.testing.assert_allclose(merged["b"], np.full(4, 2.5), rtol=1e-4)
+    assert ran("merge", *words, *models) == 2
+    assert "--overwrite" in capsys.readouterr().err
+    np.testing.assert_array_equal(load_file(out)["w"], merged["w"])
+    assert ran("merge", *words, *models, "--overwrite") == 0
+    assert load_file(out)["w"][0, 0] == pytest.approx(2.0, rel=1e-4)
 
 
 @pytest.mark.parametrize("weights", ["1", "1,2,3", "a,b"])
