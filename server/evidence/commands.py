@@ -194,9 +194,10 @@ def search(  # noqa: PLR0913  one argument an option
         Path | None,
         typer.Option(help="A finished run: vary from it, merge its replies."),
     ] = None,
-    out: Annotated[Path, typer.Option(help="The search's folder.")] = Path(
-        "runs/search"
-    ),
+    out: Annotated[
+        Path | None,
+        typer.Option(help="The search's folder; the run's with \"-search\" if none."),
+    ] = None,
     workers: Annotated[int, typer.Option(min=0, help="Worker processes.")] = 2,
     as_json: AsJson = False,
 ) -> None:
@@ -208,11 +209,13 @@ def search(  # noqa: PLR0913  one argument an option
 
     if run is None:
         chosen = load(config, preset=preset or None, overrides=override or ())
+        out = out or explorations.beside(Path(chosen.run.out))
     elif config or preset or override:
         raise ConfigError(
             "--run has its settings: leave out the file, preset and --set"
         )
     else:
+        out = out or explorations.beside(run)
         chosen = explorations.of_run(run, out)
     wanted = metric or chosen.eval.metric
     asked = explorations.Asked(over or (), budget, sampler, wanted, halving, run)

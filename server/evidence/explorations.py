@@ -8,11 +8,12 @@ from pathlib import Path
 
 from rich.console import Console
 
+from ...protocols.errors import ConfigError
 from ...protocols.settings import Config
 from .. import recordings, views
 from . import crews, pages, samplers, sheets, variables
 from .fronts import front, written
-from .searches import Search, Trial
+from .searches import TRIALS, Search, Trial
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,17 @@ class Asked:
     run: Path | None = None
 
 
+def beside(run: Path) -> Path:
+    """A search's folder, where none is named.
+
+    Example:
+        >>> beside(Path("runs/mine/")).as_posix()
+        'runs/mine-search'
+    """
+    run = run.absolute() if not run.name else run
+    return run.with_name(f"{run.name}-search")
+
+
 def of_run(folder: Path, out: Path) -> Config:
     """A finished run's settings, for a run beside it in a search's folder.
 
@@ -44,6 +56,18 @@ def of_run(folder: Path, out: Path) -> Config:
     """
     config = recordings.Recording.read(folder).config
     return replace(config, run=replace(config.run, out=str(out / "best")))
+
+
+def _free(out: Path) -> None:
+    """Refuse a folder that holds something else than a search.
+
+    Raises:
+        ConfigError: it does.
+    """
+    if (out / TRIALS).exists() or not out.exists():
+        return
+    if not out.is_dir() or {one.name for one in out.iterdir()} - {"runs"}:
+        raise ConfigError(f"{out} holds no search: choose another folder by --out")
 
 
 def _lent(search: Search, folder: Path) -> None:
@@ -72,6 +96,7 @@ def explore(
     Raises:
         ConfigError: what is asked for cannot be, or nothing could be used.
     """
+    _free(out)
     varied = variables.read(asked.over)
     made = samplers.sampler(asked.sampler, varied, config.run.seed)
     console = Console(stderr=True)

@@ -208,8 +208,8 @@ def test_the_command_writes_a_file_that_runs(
 
     path = tmp_path / "run.toml"
     path.write_text(toml(config(tmp_path)))
-    out = tmp_path / "search"
-    words = ["search", str(path), "--out", str(out), "--workers", "0", "--json"]
+    out = tmp_path / "run-search"
+    words = ["search", str(path), "--workers", "0", "--json"]
     words += ["--budget", "3", "--over", "merge.recipe=fedavg(); ties(); model_stock()"]
     with pytest.raises(SystemExit) as ended:
         main([*words, "--sampler", "grid"])
@@ -217,6 +217,9 @@ def test_the_command_writes_a_file_that_runs(
     told = json.loads(capsys.readouterr().out)
     assert load(Path(told["config"])).merge.recipe
     assert "<svg" in (out / "search.html").read_text()
+    with pytest.raises(SystemExit, match="2"):
+        main([*words, "--out", str(tmp_path)])
+    assert "holds no search" in capsys.readouterr().err
 
 
 def test_what_is_searched_where_nothing_is_said_can_be_used(tmp_path: Path) -> None:
