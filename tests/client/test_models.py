@@ -2,7 +2,9 @@
 
 import json
 import shutil
+import threading
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -160,6 +162,35 @@ def test_folders_that_are_no_model(
 def test_a_folder_that_is_not_there(config: Config) -> None:
     with pytest.raises(ConfigError, match="no such folder"):
         loading.place(Model(id="/nowhere/at/all"))
+
+
+def test_without_the_hub_there_is_the_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    from huggingface_hub import constants
+
+    kept = tmp_path / "models--a--b"
+    folder = kept / "snapshots" / "0123"
+    for path, text in ((kept / "refs" / "main", "0123"), (folder / "config.json", "")):
+        path.parent.mkdir(parents=True)
+        path.write_text(text)
+    there, absent = (Model(id=name, cache=str(tmp_path)) for name in ("a/b", "a/c"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    loading.reached.cache_clear()
+    request.addfinalizer(loading.reached.cache_clear)
+    with HTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as server:
+        where = f"http://127.0.0.1:{server.server_port}"
+        monkeypatch.setattr(constants, "ENDPOINT", where)
+        thread = threading.Thread(target=server.handle_request)
+        thread.start()
+        assert [loading.place(one) for one in (there, absent)] == ["a/b", "a/c"]
+        thread.join()
+    loading.reached.cache_clear()
+    assert loading.place(there) == str(folder)
+    with pytest.raises(ConfigError, match="`hf download a/c` where there is"):
+        loading.place(absent)
+    with pytest.raises(ConfigError, match="no folder here"):
+        loading.place(Model(id="models/of/mine", cache=str(tmp_path)))
 
 
 def test_metrics_are_the_definitions() -> None:
