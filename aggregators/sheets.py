@@ -11,7 +11,7 @@ import yaml  # type: ignore[import-untyped]
 from ..protocols.bindings import nearest
 from ..protocols.errors import ConfigError
 from ..protocols.vectors import Contribution, Layout
-from . import checkpoints
+from . import adapters, checkpoints
 from .base import Key, Member
 from .checkpoints import Checkpoint
 from .depths import numbered
@@ -117,6 +117,14 @@ def _kind(value: Any) -> str:
 
 def _held(sheet: Sheet, method: Method) -> Sheet:
     """Put the base where the method wants it, and hold knobs to what it has."""
+    given = [path for path, _ in sheet.models]
+    if adapters.of(given, None):
+        named = " ".join(map(str, given))
+        raise ConfigError(
+            "these models are adapters, and a sheet merges whole models: adapters are "
+            f"merged by a recipe, without their base: `fedelta merge --recipe TEXT "
+            f"--out OUT {named}` (texts: `fedelta methods`)"
+        )
     both = {**method.shared, **method.own}
     checked(sheet.settings, both, sheet.method)
     for path, settings in sheet.models:

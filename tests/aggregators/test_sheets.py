@@ -251,3 +251,13 @@ def test_an_input_is_never_overwritten(models: Path) -> None:
     text = f"{{merge_method: linear, models: {listed('a', 'b', weight=1)}}}"
     with pytest.raises(ConfigError, match="is an input too"):
         run(Job(text, [models], sheet=True), models / "a.safetensors")
+
+
+@pytest.mark.parametrize("base", ["", "base_model: base.safetensors, "])
+def test_adapters_are_sent_to_a_recipe(models: Path, base: str) -> None:
+    for name in ("one", "two"):
+        (models / name).mkdir()
+        (models / name / "adapter_config.json").write_text("{}")
+    text = f"{{merge_method: ties, {base}models: [one, two]}}"
+    with pytest.raises(ConfigError, match=f"--out OUT {models}/one {models}/two`"):
+        sheets.read(text, models)
