@@ -127,16 +127,18 @@ def status(
     ] = False,
 ) -> None:
     """Runs, verdicts on what you sent, the privacy spent, and with -f what happens."""
+    from .hints import CLIENT
     from .reports import ledger, line_of, overview, verdicts
     from .statuses import status as asking
 
-    with asking(_folder(root)) as asked:
+    folder = _folder(root)
+    with asking(folder) as asked:
         seen = asked.overview()
         for text in overview(seen):
             typer.echo(text)
         if not seen.runs:
             return
-        for text in verdicts(asked.verdicts(run)):
+        for text in verdicts(asked.verdicts(run), str(folder.logs / CLIENT)):
             typer.echo(text)
         for text in ledger(asked.watch(run, follow=False)):
             typer.echo(text)

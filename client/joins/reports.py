@@ -5,6 +5,8 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 SHORT = 12
+OWN_LOG = "this client's own log"
+"""Where errors say that the whole story is."""
 
 
 def overview(seen: Any) -> Iterator[str]:
@@ -21,8 +23,13 @@ def overview(seen: Any) -> Iterator[str]:
         yield f"  run {run.name}: {run.state}, {where}{model}"
 
 
-def verdicts(reply: Any) -> Iterator[str]:
-    """What became of one's contributions."""
+def verdicts(reply: Any, log: str = OWN_LOG) -> Iterator[str]:
+    """What became of one's contributions, and of the question before round 1.
+
+    Args:
+        reply: the service's.
+        log: what the client's own log is called, where the reason is in it alone.
+    """
     for one in reply.verdicts:
         if one.verdict == "accepted":
             proof = f"merged (manifest {one.manifest[:SHORT]})"
@@ -32,7 +39,9 @@ def verdicts(reply: Any) -> Iterator[str]:
                 f"{one.weight:g}, payload {one.digest[:SHORT]}, {merged}"
             )
         else:
-            yield f"  round {one.round}: refused, {one.reason}: {one.detail}"
+            when = f"round {one.round}" if one.round else "before round 1"
+            said = one.detail.replace(OWN_LOG, log)
+            yield f"  {when}: refused, {one.reason}{said and f': {said}'}"
 
 
 def ledger(events: Iterable[Any]) -> Iterator[str]:

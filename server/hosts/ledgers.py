@@ -18,6 +18,8 @@ from ..records import Line
 
 OWN = frozenset({"contribution", "enrolment", "local", "failure"})
 """Kinds of lines that speak of one client: told to that client alone."""
+JUDGED = frozenset({"contribution", "enrolment"})
+"""Of those, the ones that are verdicts."""
 INNER = frozenset({"diagnostics"})
 """Kinds of lines that compare clients: the coordinator's alone."""
 
@@ -101,17 +103,21 @@ def describe(run: RunFolder) -> Any:
 
 
 def verdicts(run: RunFolder, client: str) -> Any:
-    """What became of one client's contributions, with what proves it."""
+    """What became of one client's contributions, with what proves it.
+
+    Round 0 is its enrolment, where that was refused.
+    """
     reply = messages.VerdictsReply(run=run.name)
     proofs = {number: (told, digest) for number, told, digest in run.manifests()}
     for line in run.lines():
-        if line["kind"] != "contribution" or line["client"] != client:
+        if line["kind"] not in JUDGED or line["client"] != client:
             continue
-        told, manifest = proofs.get(line["round"], ({}, ""))
+        number = line.get("round", 0)
+        told, manifest = proofs.get(number, ({}, ""))
         digest = str(line.get("digest") or "")
         merged = bool(digest) and told.get("accepted", {}).get(client) == digest
         reply.verdicts.add(
-            round=line["round"],
+            round=number,
             verdict=line["verdict"],
             reason=line.get("reason") or "",
             detail=line.get("detail") or "",

@@ -113,6 +113,19 @@ def test_a_refusal_comes_with_its_reason_and_to_its_owner_alone(
     assert "b" in mine
 
 
+def test_a_refusal_before_round_1_is_told(member: JoinFolder, run: Path) -> None:
+    detail = "KeyError: see this client's own log"
+    told = {"verdict": "refused", "reason": "CLIENT_ERROR", "detail": detail}
+    with (run / "record.jsonl").open("a") as file:
+        for name in "ab":
+            line = {"kind": "enrolment", "at": 1.0, "client": name, **told}
+            file.write(json.dumps(line) + "\n")
+    with asking.status(member) as asked:
+        *_, last = reports.verdicts(asked.verdicts(), "logs/client.log")
+    wanted = "before round 1: refused, CLIENT_ERROR: KeyError: see logs/client.log"
+    assert last.strip() == wanted
+
+
 def test_the_ledger_is_told(member: JoinFolder, run: Path) -> None:
     """What the run has spent, to everybody; what a client has, to itself."""
     noise = {"kind": "privacy", "round": 1, "epsilon": 0.5, "delta": 1e-5, "clip": 2.0}
