@@ -8,6 +8,7 @@ from pathlib import Path
 from ...protocols.errors import ConfigError
 from . import runtimes
 from .folders import JoinFolder
+from .hints import Hints
 from .processes import Service, Supervisor
 
 OURS = "fedelta.client.joins.tasks"
@@ -46,10 +47,16 @@ def up(folder: JoinFolder, tell: Callable[[str], None], port: int) -> None:
             say,
             lambda running: runtimes.note(folder.state / runtimes.UP, running),
         )
+        hints = Hints(folder.logs, say)
+
+        def ended() -> bool:
+            hints.look()
+            return stop()
+
         try:
             supervisor.start()
             say(f"{folder.invitation.name} joins {folder.invitation.server}")
-            supervisor.watch(stop)
+            supervisor.watch(ended)
         finally:
             say("ending")
             supervisor.end()

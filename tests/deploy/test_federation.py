@@ -130,8 +130,13 @@ def test_a_plan_outside_the_policy_is_refused_and_said(
     (line,) = [
         one for one in map(json.loads, text.splitlines()) if one["kind"] == "enrolment"
     ]
+    why = "train.steps is 2, allowed is at most 1"
     assert line["client"] == "hospital-a"
-    assert "train.steps is 2, allowed is at most 1" in line["detail"]
+    assert why in line["detail"]
+    told = run("join", "status", str(member.root), "--run", "refused").stdout
+    assert "before round 1: refused, CLIENT_ERROR: NotAgreedError: " in told
+    assert why in told
+    assert why in federation.processes.said("hospital-a")
 
 
 def test_logs_are_json_and_say_what_they_are_about(
