@@ -49,7 +49,7 @@ def init(  # noqa: PLR0913  one option a setting
     typer.echo(f"send {folder.above.public} to the server above, and nothing else")
     seen = fingerprint(folder.above.public.read_text())
     typer.echo(f"its fingerprint, to compare by telephone: {seen}")
-    typer.echo(f"admit those below by `fedelta host admit KEY.pub --dir {root}`")
+    typer.echo(f"admit those below by `fedelta host admit KEY.pub {root} --name NAME`")
 
 
 @app.command()

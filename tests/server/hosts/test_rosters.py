@@ -4,10 +4,14 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from fedelta.client.joins import keys
 from fedelta.protocols.errors import ConfigError
 from fedelta.server.hosts import rosters
+from fedelta.server.hosts.commands import app
+
+from .federations import host
 
 AT = "2030-01-01T00:00:00+00:00"
 
@@ -67,3 +71,21 @@ def test_a_roster_with_a_strange_key_is_refused(roster: Path) -> None:
     roster.write_text('[[member]]\nname = "a"\n')
     with pytest.raises(ConfigError, match="did you mean members"):
         rosters.read(roster)
+
+
+def test_the_folder_is_given_either_way(tmp_path: Path) -> None:
+    """Behind what a command is about, or as an option: for every command alike."""
+    hosted, told = host(tmp_path / "host"), CliRunner()
+    sent, root = tmp_path / "a.pub", str(hosted.root)
+    key(tmp_path, "a")
+    for given in ([root], ["--dir", root], [root, "--dir", root]):
+        done = told.invoke(app, ["admit", str(sent), "--name", "a", *given])
+        assert done.exit_code == 0, done.output
+        assert told.invoke(app, ["renew", *given]).exit_code == 0
+        done = told.invoke(app, ["revoke", "b", *given])
+        assert "there is a" in str(done.exception)
+    twice = told.invoke(app, ["status", root, "--dir", str(tmp_path)])
+    assert "give the host's folder once" in str(twice.exception)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(hosted.root)
+        assert told.invoke(app, ["renew"]).exit_code == 0
