@@ -24,6 +24,15 @@ from . import checks, defaults
 DEFAULT_PRESET = "icd10"
 _PRESETS = files(__package__ or "") / "presets"
 _ADAPTER = TypeAdapter(Config)
+_PATHS = (
+    ("model", "id"),
+    ("model", "cache"),
+    ("data", "source"),
+    ("data", "folder"),
+    ("data", "test"),
+    ("gate", "source"),
+)
+"""Keys that can name a file or a folder (and so can each client's ``data``)."""
 
 
 def presets() -> tuple[str, ...]:
@@ -47,6 +56,8 @@ def load(
 
     Args:
         source: a TOML file; without one and without a preset, the default preset.
+            Files and folders that it names are those beside it; what is not there is
+            looked for from the working folder on.
         preset: a preset's name, which lies under the file.
         overrides: texts such as ``"train.steps=16"``; the value is TOML, and text
             that is none is taken as a string.
@@ -65,7 +76,7 @@ def load(
     if preset:
         _overlay(tables, _preset(preset))
     if source is not None:
-        _overlay(tables, _toml(source))
+        _overlay(tables, _placed(_toml(source), source.parent))
     for text in overrides:
         _overlay(tables, _override(text))
     defaults.fill(tables)
@@ -173,6 +184,26 @@ def _toml(source: Path) -> dict[str, Any]:
         raise ConfigError(f"{source}: is not UTF-8 text") from error
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{source}: is not TOML: {error}") from error
+
+
+def _placed(tables: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Tables of a file, with what they name beside it as it is found from here."""
+    from ..client.data import BUILT_IN
+    from ..client.loading import HUB
+
+    clients = tables.get("clients")
+    places = [(tables.get(table), key) for table, key in _PATHS]
+    places += [(one, "data") for one in clients] if isinstance(clients, list) else []
+    for table, key in places:
+        if not isinstance(table, dict):
+            continue
+        name = table.get(key)
+        if not isinstance(name, str) or name in ("", *BUILT_IN, *HUB):
+            continue
+        here, typed = folder / name, Path(name)
+        if here.exists() and not (typed.exists() and here.samefile(typed)):
+            table[key] = str(here)
+    return tables
 
 
 def _override(text: str) -> dict[str, Any]:

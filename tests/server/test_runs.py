@@ -102,6 +102,37 @@ def test_files_that_are_none(tmp_path: Path, text: str, said: str) -> None:
     assert said in str(caught.value)
 
 
+def test_paths_are_from_the_files_own_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And as before from the working folder, where they are not there."""
+    for path in ("own/a.jsonl", "own/test.jsonl", "own/model/x", "b.jsonl"):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).touch()
+    (tmp_path / "own" / "icd10").mkdir()
+    whole = tmp_path / "b.jsonl"
+    text = """
+        run.out = "model"
+        model.id = "model"
+        data = {source = "icd10", test = "test.jsonl"}
+        clients = [
+            {name = "a", data = "a.jsonl"},
+            {name = "b", data = "b.jsonl"},
+            {name = "c", data = "%s"},
+        ]
+    """
+    file = written(tmp_path / "own", text % whole)
+    monkeypatch.chdir(tmp_path)
+    found = runs.load(file.relative_to(tmp_path))
+    assert (found.model.id, found.data.test) == ("own/model", "own/test.jsonl")
+    assert (found.data.source, found.run.out) == ("icd10", "model")
+    given = [one.data for one in found.clients]
+    assert given == ["own/a.jsonl", "b.jsonl", str(whole)]
+    monkeypatch.chdir("own")
+    for one in (file, Path(file.name)):
+        assert runs.load(one).model.id == "model", "and a run keeps its name"
+
+
 def test_a_missing_file_and_a_missing_preset(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot be read"):
         runs.load(tmp_path / "none.toml")
