@@ -160,15 +160,15 @@ def _labels(
     parts: "Iterable[Dataset]", test: "Dataset", config: Config
 ) -> tuple[str, ...]:
     """The classes of all clients; or the domains, also those of the test alone."""
-    known = {label for part in parts for label in part[tables.LABEL]}
+    known = {label for part in parts for label in tables.cells(part, tables.LABEL)}
     if config.model.task == CAUSAL:
-        return tuple(sorted(known | set(test[tables.LABEL])))
+        return tuple(sorted(known | set(tables.cells(test, tables.LABEL))))
     labels = config.data.labels or tuple(sorted(known))
     if strange := sorted(known - set(labels)):
         raise ConfigError(f"data.labels does not name {', '.join(strange[:5])}")
     if len(labels) < 2:  # noqa: PLR2004  one class is no choice
         raise ConfigError(f"there is one class only ({labels[0]!r}): see data.label")
-    if strange := sorted(set(test[tables.LABEL]) - set(labels)):
+    if strange := sorted(set(tables.cells(test, tables.LABEL)) - set(labels)):
         raise ConfigError(
             f"the test set has classes that no client has: {', '.join(strange[:5])}; "
             "add examples of them or take them out of data.test"
@@ -254,7 +254,7 @@ def public(source: str, config: Config, labels: Sequence[str]) -> Examples:
         ConfigError: it cannot be read, or has a class that the task has not.
     """
     found = _capped(_read(source, config), config)
-    if strange := sorted(set(found[tables.LABEL]) - set(labels)):
+    if strange := sorted(set(tables.cells(found, tables.LABEL)) - set(labels)):
         raise ConfigError(f"{source}: has classes that no client has: {strange[:5]}")
     return _examples(found, tuple(labels))
 
@@ -267,7 +267,7 @@ def outside(source: str, config: Config, labels: Sequence[str]) -> Examples:
     """
     if config.model.task != CAUSAL:
         return public(source, config, labels)
-    texts = tuple(_capped(_read(source, config), config)[tables.TEXT])
+    texts = tuple(tables.cells(_capped(_read(source, config), config), tables.TEXT))
     return Examples(texts, np.zeros(len(texts), np.int64))
 
 
@@ -281,13 +281,15 @@ def joined(parts: Sequence[Examples]) -> Examples:
 def _shuffle(table: "Dataset", what: str, seed: int, most: int = 0) -> "Dataset":
     order = seeds.permutation(seeds.key("shuffle", seed, what), len(table))
     chosen = table.select(order[: most or len(table)])
-    return tables.of_columns({name: list(chosen[name]) for name in table.column_names})
+    return tables.of_columns({n: tables.cells(chosen, n) for n in table.column_names})
 
 
 def _examples(table: "Dataset", labels: tuple[str, ...]) -> Examples:
     place = {label: index for index, label in enumerate(labels)}
-    found = np.array([place[label] for label in table[tables.LABEL]], np.int64)
-    return Examples(tuple(table[tables.TEXT]), found)
+    found = np.array(
+        [place[label] for label in tables.cells(table, tables.LABEL)], np.int64
+    )
+    return Examples(tuple(tables.cells(table, tables.TEXT)), found)
 
 
 def _regions(config: Config, names: Iterable[str]) -> dict[str, str]:

@@ -49,6 +49,12 @@ def of_columns(columns: dict[str, list[Any]]) -> "Dataset":
     return Dataset.from_dict(columns)
 
 
+def cells(table: "Dataset", name: str) -> list[Any]:
+    """One column in one go; row by row it takes ten times as long."""
+    found: list[Any] = table[name][:]
+    return found
+
+
 def load(source: str) -> "Dataset":
     """A table as it is, with all its columns.
 
@@ -172,7 +178,7 @@ def texts(table: "Dataset", column: str, key: str, source: str) -> list[str]:
         ConfigError: there is none, or it holds something else.
     """
     require(table, column, key, source)
-    found: list[Any] = list(table[column])
+    found = cells(table, column)
     wrong = next((i for i, one in enumerate(found) if not isinstance(one, str)), None)
     if wrong is not None:
         raise ConfigError(
@@ -191,7 +197,7 @@ def kept(table: "Dataset", column: str, source: str) -> dict[str, list[str]]:
     if not column:
         return {}
     require(table, column, "data.partition", source)
-    return {column: [str(value) for value in table[column]]}
+    return {column: [str(value) for value in cells(table, column)]}
 
 
 def classes(table: "Dataset", data: Data, source: str) -> list[str]:
@@ -203,7 +209,7 @@ def classes(table: "Dataset", data: Data, source: str) -> list[str]:
     from datasets import ClassLabel
 
     require(table, data.label, "data.label", source)
-    values: list[Any] = list(table[data.label])
+    values = cells(table, data.label)
     feature = table.features[data.label]
     if isinstance(feature, ClassLabel):
         return [feature.int2str(value) for value in values]
