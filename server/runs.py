@@ -136,6 +136,7 @@ def introduction(config: Config, run: str) -> dict[str, Any]:
         "seed": config.run.seed,
         "rounds": config.run.rounds,
         "recipe": config.merge.recipe,
+        "metric": config.eval.metric,
     }
 
 

@@ -83,6 +83,7 @@ class Tally:
         self.recipe = str(line["recipe"])
         self.rounds = int(line["rounds"])
         self.clients = len(line["clients"])
+        self.metric = str(line.get("metric", self.metric))
 
     def _asked(self, line: Line) -> None:
         self.began = self.at if self.began is None else self.began

@@ -56,6 +56,14 @@ def test_lines_for_a_pipe() -> None:
     assert "round 3: accuracy 60.7 %" in text
 
 
+def test_the_metric_is_the_one_that_the_run_is_about() -> None:
+    out = io.StringIO()
+    with Lines(Console(file=out, width=40)) as listener:
+        for line in record():
+            listener({**line, "metric": "loss"} if line["kind"] == "run" else line)
+    assert "round 0: loss 2.400" in out.getvalue()
+
+
 def test_a_live_picture() -> None:
     out = io.StringIO()
     console = Console(file=out, width=100, force_terminal=True, legacy_windows=False)
