@@ -62,6 +62,7 @@ class Journal:
             ConfigError: another process works in it.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
+        self._sealed.mkdir(mode=0o700, exist_ok=True)  # replies are nobody else's
         handle = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT, 0o644)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -161,11 +162,15 @@ class Journal:
 
     def last(self) -> dict[str, Any] | None:
         """The manifest of the last committed round; None before the first."""
-        found = sorted((self.folder / "journal").glob("round-*/manifest.json"))
+        found = sorted(self._sealed.glob("round-*/manifest.json"))
         return files.read_json(found[-1]) if found else None
 
+    @property
+    def _sealed(self) -> Path:
+        return self.folder / "journal"
+
     def _round(self, number: int) -> Path:
-        return self.folder / "journal" / f"round-{number:04}"
+        return self._sealed / f"round-{number:04}"
 
     def _update(self, version: int) -> Path:
         return self.folder / "updates" / f"{version:04}.payload"

@@ -93,6 +93,7 @@ def _run(
     config: Config, journal: Journal, workers: int, listeners: Sequence[Listener]
 ) -> dict[str, Any]:
     environments.prepare()
+    (journal.folder / "clients").mkdir(mode=0o700, exist_ok=True)
     if config.run.engine == "flower":
         from . import flowers
 

@@ -46,8 +46,9 @@ def create(root: Path, name: str, names: Sequence[str], ports: Ports) -> HostFol
     if folder.root.exists() and any(folder.root.iterdir()):
         raise ConfigError(f"{root} is not empty: choose another folder")
     folder.root.mkdir(parents=True, exist_ok=True)
-    folder.keys.mkdir(mode=0o700)
-    for one in (folder.members, folder.state, folder.logs, folder.runs):
+    for one in (folder.keys, folder.state):  # replies pass through SuperLink's state
+        one.mkdir(mode=0o700)
+    for one in (folder.members, folder.logs, folder.runs):
         one.mkdir()
     text = fill(
         "host.toml",

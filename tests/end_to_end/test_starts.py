@@ -23,6 +23,8 @@ def test_a_failed_start_does_not_keep_the_folder(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="fedelta resume"):
         simulate(config, workers=0)
     assert resume(folder) == done
+    for one in ("journal", "clients"):
+        assert (folder / one).stat().st_mode & 0o777 == 0o700
     (folder / "config.json").unlink()
     with pytest.raises(ConfigError, match="holds a model"):
         simulate(config, workers=0)

@@ -29,6 +29,15 @@ def test_a_sealed_reply_is_found_again(tmp_path: Path) -> None:
     assert inside == {tmp_path / "journal" / "round-0001"}
 
 
+def test_what_was_sealed_is_its_owners_alone(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "run")
+    journal.hold()
+    sealed = journal.seal(1, "ada", b"x", note(b"x"))
+    journal.release()
+    assert sealed.path.is_relative_to(tmp_path / "run" / "journal")
+    assert (tmp_path / "run" / "journal").stat().st_mode & 0o777 == 0o700
+
+
 def test_a_note_without_its_payload_is_no_seal(tmp_path: Path) -> None:
     journal = Journal(tmp_path)
     journal.seal(1, "ada", b"x", note(b"x")).path.unlink()

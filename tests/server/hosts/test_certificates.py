@@ -84,7 +84,8 @@ def test_a_members_certificate_is_for_its_own_key_and_for_clients(
 def test_secrets_are_the_owners_alone(hosted: HostFolder) -> None:
     for name in ("ca.key", "server.key", "coordinator.key", "superexec.secret"):
         assert not (hosted.keys / name).stat().st_mode & 0o077
-    assert not hosted.keys.stat().st_mode & 0o077
+    for folder in (hosted.keys, hosted.state):
+        assert not folder.stat().st_mode & 0o077
 
 
 def test_a_lost_ca_is_named(hosted: HostFolder, tmp_path: Path) -> None:
