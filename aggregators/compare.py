@@ -38,7 +38,8 @@ def compare(
         them. "energy": by client, the share of its energy in its largest elements, by
         "densities". "layers": by layer ("layer.3", or the tensor's name outside of
         layers) the mean of each table over pairs of clients. "pairs", if asked for:
-        by layer all tables, and "energy".
+        by layer all tables, "gram" (inner products: over all it is that of norms and
+        cosines) and "energy".
 
     Raises:
         PayloadError: replies whose tensors do not fit each other.
@@ -118,7 +119,7 @@ def _read(
     ordered = sorted(by_layer.items(), key=lambda one: _order(one[0]))
     pairs = {
         name: {key: _one(table).tolist() for key, table in own.items()}
-        | {"energy": parts[name]}
+        | {"gram": sums[name][conflicts.PRODUCTS].tolist(), "energy": parts[name]}
         for name, own in ordered
         if name in parts
     }

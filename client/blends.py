@@ -7,7 +7,7 @@ formed. The loss may be that of labels, or the entropy of what is predicted, whi
 none (Yang et al., `AdaMerging <https://arxiv.org/abs/2310.02575>`_, 2024).
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -180,9 +180,11 @@ def learned(
     begun: Reals,
     examples: Examples,
     run: tuple[Config, Aim],
-    steps: int,
+    steps: Iterable[int],
 ) -> tuple[Reals, list[float]]:
     """Coefficients by Adam (Kingma, Ba, 2015) on the whole of some examples.
+
+    `steps` counts from 1.
 
     Returns:
         [clients, names] those of the least aim that was met, and the aim step by step.
@@ -190,7 +192,7 @@ def learned(
     values, best = begun.copy(), (float("inf"), begun)
     mean, square = np.zeros_like(values), np.zeros_like(values)
     met: list[float] = []
-    for step in range(1, steps + 2):
+    for step in steps:
         aim, slopes = descend(base, blend, values, examples, run)
         met.append(aim)
         if aim < best[0]:

@@ -131,9 +131,14 @@ def compare(
     metric: Annotated[str, typer.Option(help="Told first.", show_default=False)] = "",
 ) -> None:
     """Put several runs or replays on one page, pair by pair."""
-    from .comparisons import write
+    from rich.console import Console
 
-    typer.echo(write(folders, out, metric))
+    from .comparisons import answer, write
+    from .tables import plain
+
+    path = write(folders, out, metric)
+    Console().print(plain(answer(folders, metric)))
+    typer.echo(path)
 
 
 def inspect(

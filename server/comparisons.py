@@ -40,6 +40,13 @@ def write(folders: Sequence[Path], out: Path | None = None, metric: str = "") ->
     return path
 
 
+def answer(folders: Sequence[Path], metric: str = "") -> Card:
+    """Which one does better, with intervals and tests: the page's first table."""
+    found = entries([Path(folder) for folder in folders])
+    first, *_ = metrics(found, metric)
+    return next(_table(differences(found, first), first))
+
+
 def page(found: Sequence[Entry], metric: str = "") -> str:
     """The comparison as HTML text."""
     names = metrics(found, metric)

@@ -153,6 +153,16 @@ def closing_lines(
         yield f"report {report}"
 
 
+def plain(card: Any) -> Table:
+    """A page's table for a terminal."""
+    table = Table(title=card.title, title_justify="left")
+    for place, name in enumerate(card.head):
+        table.add_column(name, justify="right" if place else "left")
+    for row in card.rows:
+        table.add_row(*row)
+    return table
+
+
 def replay_table(summaries: Sequence[Mapping[str, Any]]) -> Table:
     """What each replay reached in its last round, and above the base model."""
     metric = leading(summaries[0])

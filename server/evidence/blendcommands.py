@@ -28,8 +28,10 @@ def blend(
     models()
     from ..tables import told
     from .blends import blend as learn
+    from .watches import watched
 
-    found = learn(folder, out, by, steps, layers=layers)
+    with watched("steps", quiet=as_json) as tell:
+        found = learn(folder, out, by, steps, layers=layers, tell=tell)
     if as_json:
         typer.echo(json.dumps(found, indent=2, sort_keys=True))
         return

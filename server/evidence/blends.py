@@ -7,7 +7,7 @@ trying, with what coefficients come to added to the loss (Huang et al., `LoraHub
 products). One half of the examples is learned by, the other half judges.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from .keepers import model
 from .personals import save
 from .revisits import Revisit, Round, revisited
 from .soups import judging
+from .watches import Tell, unheard
 
 FILE = "blend.json"
 AIMS = ("entropy", "loss", "search")
@@ -35,7 +36,7 @@ WIDTH, EDGE, WEIGHT = 0.3, 1.5, 0.05
 LEAST = 4
 
 
-def blend(
+def blend(  # noqa: PLR0913  one argument an option
     folder: Path,
     out: Path,
     aim: str = "entropy",
@@ -43,6 +44,7 @@ def blend(
     *,
     layers: bool = False,
     most: int = 256,
+    tell: Tell = unheard,
 ) -> dict[str, Any]:
     """Learn coefficients of a finished run's last round, and write that model.
 
@@ -53,6 +55,7 @@ def blend(
         steps: of the descent; of a search, generations.
         layers: a coefficient for each client and layer, not for each client alone.
         most: examples of either half.
+        tell: takes how many steps are done, and of how many.
 
     Returns:
         "aim", "round", "metric"; "coefficients" by client and layer ("all" where there
@@ -78,11 +81,12 @@ def blend(
             learning, held = _halves(visit, most)
             given = _given(base, played, layers=layers)
             begun = _begun(given, played)
+            each, some = _counted(steps + 1, tell), (given, begun, learning)
             if aim == "search":
-                values, met = _searched(visit, given, begun, learning, steps)
+                values, met = _searched(visit, some, each)
             else:
                 run = visit.tape.config, "loss" if aim == "loss" else "entropy"
-                values, met = learned(base, given, begun, learning, run, steps)  # type: ignore[arg-type]
+                values, met = learned(base, *some, run, each)  # type: ignore[arg-type]
             made = given.mixed(values)
             tried = {"last": {}, "merged": played.merged().update, "blend": made}
             judged = {}
@@ -90,18 +94,27 @@ def blend(
                 with trial(base, update):
                     judged[name] = evaluate(base, held, visit.tape.config)[metric]
             save(visit.session, made, 1.0, out / "model")
-    told = {
-        "aim": aim,
-        "round": number,
-        "metric": metric,
-        "examples": {"learning": len(learning), "judging": len(held)},
-        "coefficients": _named(given, values),
-        "met": met,
-        "judged": judged,
-    }
-    whole = dict(records.finite(told))
-    files.write_json(out / FILE, whole)
-    return whole
+    told = records.finite(
+        {
+            "aim": aim,
+            "round": number,
+            "metric": metric,
+            "examples": {"learning": len(learning), "judging": len(held)},
+            "coefficients": _named(given, values),
+            "met": met,
+            "judged": judged,
+        }
+    )
+    files.write_json(out / FILE, told)
+    return dict(told)
+
+
+def _counted(total: int, tell: Tell) -> Iterator[int]:
+    """Steps from 1 on, each told as it is done."""
+    tell(0, total)
+    for step in range(1, total + 1):
+        yield step
+        tell(step, total)
 
 
 def _check(config: Config) -> None:
@@ -145,10 +158,11 @@ def _named(given: Blend, values: Reals) -> dict[str, dict[str, float]]:
 
 
 def _searched(
-    visit: Revisit, given: Blend, begun: Reals, examples: Examples, steps: int
+    visit: Revisit, some: tuple[Blend, Reals, Examples], steps: Iterator[int]
 ) -> tuple[Reals, list[float]]:
     """Coefficients by CMA-ES, each generation judged as a whole."""
     base, config = model(visit.session), visit.tape.config
+    given, begun, examples = some
 
     def cost(flat: Reals) -> float:
         values = flat.reshape(begun.shape)
@@ -160,11 +174,12 @@ def _searched(
 
 
 def _evolved(
-    cost: Callable[[Reals], float], begun: Reals, steps: int, seed: int
+    cost: Callable[[Reals], float], begun: Reals, steps: Iterator[int], seed: int
 ) -> tuple[Reals, list[float]]:
     import cma
 
     flat = begun.ravel()
+    next(steps)
     best, met = (cost(flat), flat), list[float]()
     options: dict[str, Any] = {
         "bounds": [-EDGE, EDGE],
@@ -175,7 +190,7 @@ def _evolved(
         raise ConfigError("a search mixes two updates or more")
     strategy = cma.CMAEvolutionStrategy(flat, WIDTH, options)
     met.append(best[0])
-    for _ in range(steps):
+    for _ in steps:
         asked = strategy.ask()
         costs = [cost(np.asarray(one, np.float64)) for one in asked]
         strategy.tell(asked, costs)

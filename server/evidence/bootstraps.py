@@ -4,7 +4,7 @@ Efron, Tibshirani, *An Introduction to the Bootstrap*, 1993, chapters 13 and 16.
 are keyed: the same values give the same interval.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +20,8 @@ ALL = 50_000
 EXACT = 14
 """Differences up to which all their signs are tried, not drawn."""
 _NEAR = 1e-12
+_PIECE = 1 << 22
+"""Values that are drawn at once."""
 
 Values = npt.NDArray[np.float64]
 
@@ -81,9 +83,17 @@ def _drawn(given: Values) -> Values:
         means: Values = np.stack(np.meshgrid(*[given] * count), -1).mean(-1).ravel()
         return means
     key = seeds.key("bootstrap", count)
-    places = (seeds.uniform(key, 0, DRAWS * count) * count).astype(np.int64)
-    found: Values = given[places.reshape(DRAWS, count)].mean(1)
+    parts = [given[(one * count).astype(np.int64)].mean(1) for one in _rows(key, count)]
+    found: Values = np.concatenate(parts)
     return found
+
+
+def _rows(key: int, count: int) -> Iterator[Values]:
+    """[n, count] numbers from 0 to 1, `DRAWS` rows in all."""
+    most = max(1, _PIECE // count)
+    for first in range(0, DRAWS, most):
+        rows = min(most, DRAWS - first)
+        yield seeds.uniform(key, first * count, rows * count).reshape(rows, count)
 
 
 def _turned(given: Values) -> float:
@@ -91,9 +101,9 @@ def _turned(given: Values) -> float:
     if count <= EXACT:
         masks = np.arange(1 << count)[:, None] >> np.arange(count) & 1
         signs = 1.0 - 2.0 * masks
+        means = np.abs((signs * given).mean(1))
     else:
         key = seeds.key("signs", count)
-        drawn = seeds.uniform(key, 0, DRAWS * count).reshape(DRAWS, count)
-        signs = np.where(drawn < 0.5, -1.0, 1.0)  # noqa: PLR2004
-    means = np.abs((signs * given).mean(1))
+        turned = (np.where(one < 0.5, -given, given) for one in _rows(key, count))  # noqa: PLR2004
+        means = np.abs(np.concatenate([one.mean(1) for one in turned]))
     return float((means >= abs(given.mean()) - _NEAR).mean())

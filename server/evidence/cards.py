@@ -16,6 +16,7 @@ Table = Sequence[Sequence[float | None]]
 
 TABLES = {
     "conflict_trimmed": ("conflict trimmed", LOCAL),
+    "disparity": ("magnitude disparity", LOCAL),
     "overlap_written": ("overlap written", MERGED),
     "overlap_read": ("overlap read", MERGED),
 }
@@ -58,7 +59,8 @@ def _updates(history: History) -> Iterator[Card]:
     )
     yield Card(
         f"Do the clients' larger changes pull apart? Round {found['round']}",
-        "Signs that differ among each one's largest elements; and how far low-rank "
+        "Signs that differ among each one's largest elements; how many times the "
+        "larger magnitude of two is the smaller (1: alike); and how far low-rank "
         "updates write to, and read from, the same directions (1: the same; near 0: "
         "others). The table has norms, and the share of an update's energy that so "
         "many of its largest elements hold.",

@@ -38,7 +38,8 @@ def plan(
         list[str] | None,
         typer.Option(
             metavar="GOAL=NUMBER",
-            help="Such as bytes=20MB, seconds=30 or memory=2GB: what to change.",
+            help="Such as bytes=20MB, seconds=30, memory=2GB or epsilon=4: what to "
+            "change.",
         ),
     ] = None,
     as_json: AsJson = False,
@@ -56,7 +57,7 @@ def plan(
     chosen = load(config, preset=preset or None, overrides=override or ())
     planner = Planner(chosen)
     found = planner.plan()
-    over = [one for one in wanted if found[one.goal] > one.most]
+    over = [one for one in wanted if one.reached(found) > one.most]
     if as_json:
         ways = {one.goal: limits.ways(planner, one) for one in over}
         told = {
@@ -74,7 +75,8 @@ def plan(
         console.print(table)
     for one in wanted:
         if one in over:  # what to change is planned too: that takes longer
-            console.print(sheets.ways(one, found[one.goal], limits.ways(planner, one)))
+            other = limits.ways(planner, one)
+            console.print(sheets.ways(one, one.reached(found), other))
         else:
             told_of = f"{one.goal}: within its limit"
             console.print(told_of, highlight=False)
@@ -190,6 +192,10 @@ def search(  # noqa: PLR0913  one argument an option
     metric: Annotated[
         str, typer.Option(help="eval.metric, if none.", show_default=False)
     ] = "",
+    also: Annotated[
+        list[str] | None,
+        typer.Option(help="bytes, worst or epsilon: what else optuna is to lower."),
+    ] = None,
     run: Annotated[
         Path | None,
         typer.Option(help="A finished run: vary from it, merge its replies."),
@@ -218,5 +224,7 @@ def search(  # noqa: PLR0913  one argument an option
         out = out or explorations.beside(run)
         chosen = explorations.of_run(run, out)
     wanted = metric or chosen.eval.metric
-    asked = explorations.Asked(over or (), budget, sampler, wanted, halving, run)
+    asked = explorations.Asked(
+        over or (), budget, sampler, wanted, halving, run, also or ()
+    )
     explorations.explore(chosen, asked, out, workers, as_json=as_json)

@@ -64,8 +64,9 @@ def diagnose(
         `fedelta.aggregators.compare`); "states" and "barriers" (see
         `fedelta.client.probes`); "clients" (see `retentions`) and "soup" (see `soups`);
         "sets": metrics of all models and of the clients' ensemble on the test set and
-        beside it (see `panels`); "calibration" of the same models, where classes are
-        told.
+        beside it (see `panels`); "chances" that the merged one is no better, over
+        texts; "trained": what the run's end found of other ways to train; "calibration"
+        of the same models, where classes are told.
 
     Raises:
         ConfigError: no finished run, no such round, no test set to probe with, or
@@ -94,6 +95,7 @@ def diagnose(
                 "clients": retentions.measured(look, played, wanted),
                 "soup": soups.greedy(look, played, wanted),
                 **_all(look, played, sets),
+                "trained": panels.trained(visit, wanted),
             }
     told = dict(records.finite(found))
     files.write_json(Path(folder) / FILE, told)
@@ -160,17 +162,20 @@ def _all(look: Look, played: Round, sets: Sets) -> dict[str, Any]:
     """All models on all sets; how sure they are of the test set's classes."""
     found: dict[str, Any] = {}
     calibration: dict[str, Any] = {}
+    by_chance: dict[str, Any] = {}
     for name, some in sets.items():
         scores, owners = panels.seen(look, played, some)
         domains = look.visit.tape.task.labels if name == panels.TEST else ("",)
         found[name] = panels.judged(scores, owners, some.labels, domains)
+        if name == panels.TEST:
+            by_chance = panels.chances(scores, owners, some.labels)
         if name == panels.TEST and owners is None:
             calibration = {
                 which: calibrations.reliability(one, some.labels)
                 | {"accuracy": found[name][which]["accuracy"]}
                 for which, one in scores.items()
             }
-    return {"sets": found, "calibration": calibration}
+    return {"sets": found, "calibration": calibration, "chances": by_chance}
 
 
 def predictors(

@@ -1,6 +1,7 @@
 """Pictures of evidence: reliability, and settings on a Pareto front."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from matplotlib.patches import Rectangle
@@ -12,6 +13,7 @@ from ..tables import is_share, size, told
 CELLS = 16
 """Layers up to which cells have their numbers in them."""
 COLOURS = (MUTED, MERGED, LOCAL, CENTRAL)
+BYTES, WORST = "bytes", "worst client"
 
 
 @styled
@@ -81,32 +83,37 @@ def front(
     best: Sequence[tuple[float, float]],
     metric: str,
     joined: Sequence[tuple[float, float]],
-    beside: str = "",
+    beside: str = BYTES,
 ) -> str:
     """What settings cost and reach, those on the Pareto front larger.
 
     Args:
-        points: (bytes, metric) of all.
+        points: (cost, metric) of all.
         best: of those that no other beats, in the order of what they cost.
         metric: its name.
         joined: those of them that no other beats in these two alone.
-        beside: where it is not bytes that they cost: what is told along the other
-            axis, a value of the same metric.
+        beside: what they cost: bytes, epsilon, or the worst client's metric.
     """
     figure, (axes,) = sheet(3.4)
     axes.plot(*zip(*points, strict=True), "o", color=MUTED, markersize=5, alpha=0.7)
-    axes.plot(*zip(*best, strict=True), "o", color=MERGED, markersize=7)
-    if joined:
-        axes.plot(*zip(*joined, strict=True), "--", color=MERGED, linewidth=1)
-    axes.set_xlabel(beside or "bytes")
+    for some, style in ((best, "o"), (joined, "--")):
+        if some:
+            places = tuple(zip(*some, strict=True))
+            axes.plot(*places, style, color=MERGED, markersize=7, linewidth=1)
+    axes.set_xlabel(beside)
     axes.set_ylabel(metric)
-    if not beside:
+    if beside == BYTES:
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: size(value)))
-    for axis in (axes.yaxis, *([axes.xaxis] if beside else [])):
+    for axis in (axes.yaxis, *([axes.xaxis] if beside == WORST else [])):
         if is_share(metric):
             axis.set_major_formatter(FuncFormatter(lambda x, _: f"{100 * x:.4g} %"))
     axes.margins(0.08)
     axes.locator_params(nbins=6)
-    first = (lambda one: told(metric, one)) if beside else size
+    ways: dict[str, Callable[[float], str]] = {
+        BYTES: size,
+        WORST: partial(told, metric),
+    }
+    first = ways.get(beside, "{:.3g}".format)
     seen = "; ".join(f"{first(cost)}: {told(metric, value)}" for cost, value in best)
-    return svg(figure, "front", f"{metric} by {beside or 'bytes'}", seen)
+    name = f"front-{beside}".replace(" ", "-")
+    return svg(figure, name, f"{metric} by {beside}", seen)

@@ -13,7 +13,7 @@ from ...protocols.settings import Config
 from .. import recordings, views
 from . import crews, pages, samplers, sheets, variables
 from .fronts import front, written
-from .searches import TRIALS, Search, Trial
+from .searches import GOALS, TRIALS, Search, Trial
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +27,7 @@ class Asked:
         metric: what is to be good.
         halving: few rounds first, more for the better half.
         run: a finished run whose replies are merged where only the merge is varied.
+        goals: what else is to be good, of `searches.GOALS`.
     """
 
     over: Sequence[str]
@@ -35,6 +36,7 @@ class Asked:
     metric: str
     halving: bool = False
     run: Path | None = None
+    goals: Sequence[str] = ()
 
 
 def beside(run: Path) -> Path:
@@ -98,7 +100,9 @@ def explore(
     """
     _free(out)
     varied = variables.read(asked.over)
-    made = samplers.sampler(asked.sampler, varied, config.run.seed)
+    if strange := sorted(set(asked.goals) - set(GOALS)):
+        raise ConfigError(f"--also {strange[0]}: it is one of {', '.join(GOALS)}")
+    made = samplers.sampler(asked.sampler, varied, config.run.seed, asked.goals)
     console = Console(stderr=True)
 
     def tell(one: Trial) -> None:
@@ -108,7 +112,7 @@ def explore(
             console.print(f"{count}  {text}", highlight=False, markup=False)
 
     heard = () if as_json else (views.Lines(console),)
-    search = Search(config, out, asked.metric, workers, tell, heard)
+    search = Search(config, out, asked.metric, workers, tell, heard, asked.goals)
     if asked.run is not None:
         _lent(search, asked.run)
     try:

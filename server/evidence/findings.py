@@ -8,7 +8,7 @@ from typing import Any
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from ..tables import told
+from ..tables import gained, told
 from .panels import COMMON, TEST
 from .sheets import SHOWN
 
@@ -94,11 +94,15 @@ def _models(found: Mapping[str, Any]) -> Table:
     count = int(next(iter(sets[TEST].values()))["examples"])
     head = [f"{TEST} ({count})", *(name for name in sets if name != TEST)]
     title = f"how do all models do? By {metric}"
-    table = _table(title, "model", *head, *(["ECE"] if sure else []))
+    led = {name: next(iter(one.values())) for name, one in found["chances"].items()}
+    by = next(iter(next(iter(found["chances"].values()), {"loss": None})))
+    more = [f"merged better ({by}), 95 %"] if led else []
+    table = _table(title, "model", *head, *(["ECE"] if sure else []), *more)
     own = [name for name in sets[TEST] if name not in COMMON]
     for name in COMMON:
         values = [told(metric, one[name].get(metric)) for one in sets.values()]
-        table.add_row(name, *values, *([f"{sure[name]['ece']:.3f}"] if sure else []))
+        values += [f"{sure[name]['ece']:.3f}"] if sure else []
+        table.add_row(name, *values, *([_lead(by, led.get(name))] if led else []))
     if own:
         held = [
             [one[n][metric] for n in own if metric in one[n]] for one in sets.values()
@@ -106,7 +110,19 @@ def _models(found: Mapping[str, Any]) -> Table:
         values = [told(metric, fmean(some) if some else None) for some in held]
         ece = [f"{fmean(sure[name]['ece'] for name in own):.3f}"] if sure else []
         table.add_row("own, mean", *values, *ece)
+    for name, value in found["trained"].items():
+        table.add_row(name, told(metric, value))
+    if found["trained"]:
+        table.caption = "trained ...: judged at the run's end, on all test texts"
     return table
+
+
+def _lead(metric: str, one: Mapping[str, float] | None) -> str:
+    """By how much the merged model is better, and between what."""
+    if one is None:
+        return ""
+    low, high = (gained(metric, one[end], 0.0) for end in ("low", "high"))
+    return f"{low} to {high}"
 
 
 def _soup(soup: Mapping[str, Any]) -> str:

@@ -45,7 +45,7 @@ def front(trials: Iterable[Trial], metric: str) -> list[Trial]:
 
 
 def written(search: Search, ordered: Sequence[Trial]) -> Path:
-    """Write the best settings as a configuration that runs, and the Pareto front.
+    """Write the best settings, and all of the Pareto front, as files that run.
 
     Raises:
         ConfigError: nothing could be used.
@@ -54,11 +54,26 @@ def written(search: Search, ordered: Sequence[Trial]) -> Path:
     if best is None or best.value is None:
         why = best.said if best else "nothing was tried"
         raise ConfigError(f"no settings could be used: {why}")
-    given = {k: v for k, v in best.settings.items() if k != "run.rounds"}
-    config = variables.applied(search.config, given)
-    head = f"{search.metric} {best.value:.6g}, the best of {len(search.done)} trials"
     path = search.out / BEST
-    files.write(path, tomls.text(config, head).encode())
-    told = [asdict(one) for one in front(search.done, search.metric)]
+    _write(search, best, path, f"the best of {len(search.done)} trials")
+    found = front(search.done, search.metric)
+    for place, one in enumerate(found, 1):
+        _write(search, one, search.out / f"front-{place}.toml", "of the Pareto front")
+    for path_of_none in _later(search.out, len(found)):
+        path_of_none.unlink()
+    told = [asdict(one) for one in found]
     files.write_json(search.out / FRONT, {"metric": search.metric, "front": told})
     return path
+
+
+def _write(search: Search, one: Trial, path: Path, what: str) -> None:
+    given = {k: v for k, v in one.settings.items() if k != "run.rounds"}
+    config = variables.applied(search.config, given)
+    head = f"{search.metric} {one.value:.6g}, {what}"
+    files.write(path, tomls.text(config, head).encode())
+
+
+def _later(out: Path, count: int) -> list[Path]:
+    """Files that a shorter search left, whose front was longer."""
+    kept = {f"front-{place}.toml" for place in range(1, count + 1)}
+    return [one for one in out.glob("front-*.toml") if one.name not in kept]

@@ -8,7 +8,17 @@ from typing import Any
 from ...protocols.budgets import size
 from ...protocols.errors import ConfigError
 from ...protocols.settings import Config
-from .plans import BYTES, DOWN, GOALS, MEMORY, SECONDS, SERVER, UP, Planner
+from .plans import (
+    BYTES,
+    DOWN,
+    EPSILON,
+    GOALS,
+    MEMORY,
+    SECONDS,
+    SERVER,
+    UP,
+    Planner,
+)
 
 Change = tuple[str, Any]
 
@@ -48,10 +58,21 @@ class Limit:
             told = ", ".join(f"{name} ({what})" for name, what in GOALS.items())
             raise ConfigError(f"--limit {text}: write it as GOAL=NUMBER; goals: {told}")
         try:
-            found = float(value) if goal == SECONDS else float(size(value.strip()))
+            plain = goal in (SECONDS, EPSILON)
+            found = float(value) if plain else float(size(value.strip()))
         except ValueError:
             raise ConfigError(f"--limit {text}: {value!r} is no number") from None
         return cls(goal, found)
+
+    def reached(self, found: Mapping[str, Any]) -> float:
+        """What a plan comes to.
+
+        Raises:
+            ConfigError: it says nothing of that.
+        """
+        if found[self.goal] is None:
+            raise ConfigError(f"--limit {self.goal}: nothing is known of the run's")
+        return float(found[self.goal])
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +127,7 @@ def _less(limit: Limit) -> Any:
 
 def _tried(planner: Planner, changes: Sequence[Change], limit: Limit) -> Way:
     found: Mapping[str, Any] = planner.plan(changed(planner.config, changes))
-    return Way(tuple(changes), float(found[limit.goal]))
+    return Way(tuple(changes), limit.reached(found))
 
 
 def changed(config: Config, changes: Sequence[Change]) -> Config:
@@ -165,6 +186,20 @@ def _steps(config: Config) -> Iterator[Change]:
         yield "train.steps", config.train.steps // 2
 
 
+def _quieter(config: Config) -> Iterator[Change]:
+    """More noise, or fewer looks at the same people."""
+    given = config.privacy
+    for times in (1.25, 1.5, 2.0, 3.0, 4.0):
+        yield "privacy.noise_multiplier", round(times * given.noise_multiplier, 3)
+    if given.mode == "client" and not given.secure_aggregation:
+        yield "privacy.rate", given.rate / 2
+    yield from _rounds(config)
+    if given.mode == "record":
+        yield from _steps(config)
+        if config.train.batch > 1:
+            yield "train.batch", config.train.batch // 2
+
+
 def _judged(config: Config) -> Iterator[Change]:
     if config.eval.where != "clients":
         yield "eval.where", "clients"
@@ -195,6 +230,7 @@ _LOWERING: tuple[tuple[tuple[str, ...], Callable[[Config], Iterator[Change]]], .
     ((SECONDS,), _steps),
     ((MEMORY,), _leaner),
     ((SERVER,), _judged),
+    ((EPSILON,), _quieter),
 )
 
 

@@ -1,6 +1,6 @@
 """A search as a page: the Pareto front, and all that was tried."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +32,9 @@ def page(
             "What does it cost to do better?",
             f"{len(done)} trials, of which {len(best)} are beaten by no other one in "
             f"{metric}, worst client, bytes and epsilon at once: the Pareto front, in "
-            "the table, and larger in the picture. What is best of many is best partly "
-            "by luck.",
-            (_pareto(good, best, metric),),
+            "the table (its first row runs as front-1.toml, and so on), and larger in "
+            "the pictures. What is best of many is best partly by luck.",
+            tuple(_pareto(good, best, metric)),
             head,
             tuple(_row(one, metric) for one in best),
             wide=True,
@@ -70,17 +70,27 @@ def ordered(done: Sequence[Any], metric: str) -> list[Any]:
     return sorted(done, key=lambda one: (one.value is None, sign * (one.value or 0.0)))
 
 
-def _pareto(good: Sequence[Any], best: Sequence[Any], metric: str) -> str:
-    """Value by bytes; by the worst client where all cost the same."""
-    from .drawings import front
+def _pareto(good: Sequence[Any], best: Sequence[Any], metric: str) -> Iterator[str]:
+    """Value by each cost that is not the same for all; by bytes where all are."""
+    from .drawings import BYTES, WORST, front
 
-    if len({one.bytes for one in good}) > 1 or any(one.worst is None for one in good):
-        points = [(float(one.bytes), one.value) for one in good]
-        shown = [(float(one.bytes), one.value) for one in best]
-        return front(points, shown, metric, rising(shown, metric))
-    points = [(one.worst, one.value) for one in good]
-    shown = sorted((one.worst, one.value) for one in best)
-    return front(points, shown, metric, shown, "worst client")
+    names = {BYTES: "bytes", WORST: "worst", "epsilon": "epsilon"}
+    varied = [
+        label
+        for label, name in names.items()
+        if len({getattr(one, name) for one in good} - {None}) > 1
+    ]
+    for label in varied or [BYTES]:
+        points, shown = (
+            sorted(
+                (float(getattr(one, names[label])), one.value)
+                for one in some
+                if getattr(one, names[label]) is not None
+            )
+            for some in (good, best)
+        )
+        joined = shown if label == WORST else rising(shown, metric)
+        yield front(points, shown, metric, joined, label)
 
 
 def rising(points: Sequence[tuple[float, float]], metric: str) -> list[Point]:

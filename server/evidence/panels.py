@@ -20,13 +20,17 @@ from ...client.trials import trial
 from ...protocols.errors import ConfigError
 from ...protocols.vectors import Floats
 from ..cards import Card
-from ..tables import told
+from ..tables import gained, told
+from .bootstraps import chance
 from .keepers import model
 from .looks import Look
 from .revisits import Revisit, Round
 
 BASE, LAST, MERGED, ENSEMBLE = "base", "last", "merged", "ensemble"
 COMMON = (BASE, LAST, MERGED, ENSEMBLE)
+AGAINST = (BASE, LAST, ENSEMBLE)
+"""What the merged model is held against, text by text."""
+MEAN, ALONE, CENTRAL = "own, mean", "trained alone, mean", "trained on all data"
 TEST = "test"
 MOST = 12
 """Pairs of clients that are drawn."""
@@ -115,6 +119,54 @@ def judged(
     }
 
 
+def chances(
+    scores: Seen,
+    owners: npt.NDArray[np.int64] | None,
+    labels: npt.NDArray[np.int64],
+) -> dict[str, dict[str, dict[str, float]]]:
+    """How much better the merged model is, text by text, and whether by chance.
+
+    Returns:
+        By model of `AGAINST` and metric ("loss", nats a text or a token of it; of
+        classes also "accuracy"): "gap", above 0 where the merged one is better, "low"
+        and "high" (see `bootstraps.chance`, over texts), and "p".
+    """
+    found: dict[str, dict[str, dict[str, float]]] = {}
+    mine = _by_text(scores[MERGED], owners, labels)
+    for name in AGAINST:
+        other = _by_text(scores[name], owners, labels)
+        for key, values in mine.items():
+            gaps = values - other[key]
+            if (seen := chance(gaps.tolist())) is not None:
+                told_of = {"gap": float(gaps.mean()), "low": seen.low}
+                told_of |= {"high": seen.high, "p": seen.p}
+                found.setdefault(name, {})[key] = told_of
+    return found
+
+
+def _by_text(
+    scores: Scores,
+    owners: npt.NDArray[np.int64] | None,
+    labels: npt.NDArray[np.int64],
+) -> dict[str, Scores]:
+    """What a model is worth on each text, by metric: more is better."""
+    if owners is None:
+        right = (scores.argmax(1) == labels).astype(np.float64)
+        return {"accuracy": right, "loss": scores[np.arange(len(labels)), labels]}
+    counts = np.bincount(owners, minlength=len(labels))
+    means = np.bincount(owners, scores, len(labels)) / np.maximum(counts, 1)
+    return {"loss": means[counts > 0]}
+
+
+def trained(visit: Revisit, metric: str) -> dict[str, float]:
+    """What the run's end found of models trained alone, and on all data at once."""
+    metrics = visit.tape.summary["metrics"]
+    local = [one[metric] for one in metrics.get("local") or () if metric in one]
+    central = (metrics.get("central") or {}).get(metric)
+    told_of = {ALONE: fmean(local) if local else None, CENTRAL: central}
+    return {name: value for name, value in told_of.items() if value is not None}
+
+
 def layers(found: Mapping[str, Any]) -> Iterator[Card]:
     """Which two clients are at odds in which layer."""
     from .drawings import bands
@@ -153,18 +205,25 @@ def cards(found: Mapping[str, Any]) -> Iterator[Card]:
         f"{name} ({one[MERGED]['examples']:.0f} texts)": _column(one, metric)
         for name, one in sets.items()
     }
-    rows = [*_rows(columns, metric)]
+    beside = found.get("trained") or {}
+    next(iter(columns.values())).update(beside)
     others = "" if len(sets) > 1 else " Others are judged by --beside NAME=FILE."
+    if beside:
+        others += (
+            " What was trained alone, as long as the run, or on all data in one place, "
+            "was judged at the run's end, on all test texts."
+        )
     yield Card(
         f"How do all models do? {metric.capitalize()}, round {found['round']}",
         "The base, the model before this round, the merged one, the ensemble of all "
         "clients' own models (which none of them could run), and these by themselves."
         + others,
         head=("model", *columns),
-        rows=tuple(rows),
+        rows=tuple(_rows(columns, metric)),
         opened=True,
         wide=True,
     )
+    yield from _sure(found)
     parts = sorted(n for n in sets[TEST][MERGED] if n.startswith(BY))
     if parts:
         by_domain = {n.removeprefix(BY): _column(sets[TEST], n) for n in parts}
@@ -178,18 +237,40 @@ def cards(found: Mapping[str, Any]) -> Iterator[Card]:
         )
 
 
+def _sure(found: Mapping[str, Any]) -> Iterator[Card]:
+    """Whether the merged model's lead may be chance."""
+    held = found.get("chances") or {}
+    rows = []
+    for name, metrics in held.items():
+        for key, one in metrics.items():
+            ends = (gained(key, one[end], 0.0) for end in ("gap", "low", "high"))
+            rows.append((name, key, *ends, f"{one['p']:.2g}"))
+    if rows:
+        count = found["sets"][TEST][MERGED]["examples"]
+        yield Card(
+            f"Is that more than chance? Round {found['round']}",
+            f"How much better (above 0) the merged model is than another on the same "
+            f"{count:.0f} test texts, and between what 95 of 100 such means lie when "
+            "texts are drawn again; p is the paired bootstrap's. That is the chance of "
+            "texts. Of seeds it says nothing: `fedelta compare` does.",
+            head=("than", "by", "better by", "from", "to", "p"),
+            rows=tuple(rows),
+            opened=True,
+        )
+
+
 def _column(models: Mapping[str, Mapping[str, float]], metric: str) -> dict[str, float]:
     """A metric by model; of clients' own models also the mean."""
     found = {n: one[metric] for n, one in models.items() if metric in one}
     own = [value for name, value in found.items() if name not in COMMON]
-    return found | ({"own, mean": fmean(own)} if own else {})
+    return found | ({MEAN: fmean(own)} if own else {})
 
 
 def _rows(
     columns: Mapping[str, Mapping[str, float]], metric: str
 ) -> Iterator[tuple[str, ...]]:
     names = list(dict.fromkeys(n for one in columns.values() for n in one))
-    order = [*COMMON, "own, mean"]
+    order = [name for name in (*COMMON, MEAN, ALONE, CENTRAL) if name in names]
     order += [name for name in names if name not in order]
     for name in order:
         yield name, *(told(metric, one.get(name)) for one in columns.values())

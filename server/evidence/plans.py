@@ -5,22 +5,21 @@ from dataclasses import asdict, replace
 from statistics import fmean
 from typing import Any
 
-from ...aggregators import agreements
-from ...client.accountants import Event, epsilon
 from ...client.data import Task, load
 from ...client.outlines import Outline, outline
 from ...protocols.settings import Config
 from ...protocols.vectors import Layout
 from ..rosters import Roster
-from . import floors, footprints, volumes
+from . import floors, footprints, promises, volumes
 
-UP, DOWN, BYTES, SECONDS, MEMORY, SERVER = (
+UP, DOWN, BYTES, SECONDS, MEMORY, SERVER, EPSILON = (
     "up",
     "down",
     "bytes",
     "seconds",
     "memory",
     "server_memory",
+    "epsilon",
 )
 GOALS = {
     BYTES: "bytes of all clients and rounds, both ways",
@@ -29,6 +28,7 @@ GOALS = {
     SECONDS: "seconds a round",
     MEMORY: "bytes of a client's memory",
     SERVER: "bytes of the server's memory",
+    EPSILON: "epsilon of all rounds, of whom it is largest for",
 }
 
 
@@ -58,8 +58,9 @@ class Planner:
             config: the run's, or a variant of it on the same data.
 
         Returns:
-            By goal (`GOALS`) a number; "clients": by name what each sends and holds;
-            "server"; "model"; "assumed": what was taken for granted.
+            By goal (`GOALS`) a number, None where epsilon is not known; "clients": by
+            name what each sends and holds; "server"; "model"; "assumed": what was taken
+            for granted.
         """
         chosen = config or self.config
         shape = self._shape(chosen)
@@ -75,6 +76,12 @@ class Planner:
         )
         asked = sum(one.rounds for one in sent.values())
         down = sum(one.down for one in sent.values())
+        rounds = {
+            name: (len(self.task.split(name)[0]), sent[name].rounds)
+            for name, own in self.task.clients.items()
+            if len(own)
+        }
+        private = promises.privacy(chosen, rounds)
         return {
             BYTES: sum(one.up for one in sent.values()) + down,
             UP: max(one.reply for one in sent.values()),
@@ -82,6 +89,7 @@ class Planner:
             SECONDS: max(one["seconds"] for one in clients.values()),
             MEMORY: max(one["memory"] for one in clients.values()),
             SERVER: server.total,
+            EPSILON: (private or {}).get("epsilon"),
             "rounds": chosen.run.rounds,
             "clients": clients,
             "server": asdict(server),
@@ -91,8 +99,8 @@ class Planner:
                 "trained": shape.trained(chosen),
                 "update": shape.update().size,
             },
-            "privacy": privacy(chosen),
-            "secure": secure(
+            "privacy": private,
+            "secure": promises.secure(
                 chosen, len(replies), max(one.size for one in replies.values())
             ),
             "assumed": {
@@ -174,27 +182,3 @@ class Planner:
         if key not in self._rows:
             self._rows[key] = footprints.rows(config, self.task, name)
         return self._rows[key]
-
-
-def privacy(config: Config) -> dict[str, Any] | None:
-    """What the schedule spends, where a run is private; None otherwise.
-
-    Of records' privacy, which each client spends on its own, only the goal is told.
-    """
-    table = config.privacy
-    if table.mode == "none":
-        return None
-    told = {"mode": table.mode, "budget": table.epsilon or None, "delta": table.delta}
-    if table.mode == "client" and table.noise_multiplier:
-        event = Event(table.noise_multiplier, table.rate, config.run.rounds)
-        told["epsilon"] = epsilon([event], table.delta)
-    return told
-
-
-def secure(config: Config, clients: int, elements: int) -> dict[str, Any] | None:
-    """What a masked round opens, and what each choice would; None without masks."""
-    if not config.privacy.secure_aggregation:
-        return None
-    asked = config.round.clients or clients
-    said = agreements.told(config, asked, elements)
-    return said | {"opens": f"sums of at least {said['threshold']} clients"}

@@ -28,26 +28,40 @@ class Sampler(Protocol):
     def ask(self) -> Chosen | None:
         """The next one; None: there is none left."""
 
-    def tell(self, value: float) -> None:
-        """What the one that was asked for last is worth: less is better."""
+    def tell(self, value: float, *others: float) -> None:
+        """What the one that was asked for last is worth, and costs: less is better."""
 
 
-def sampler(kind: str, variables: Sequence[Variable], seed: int) -> Sampler:
+def sampler(
+    kind: str, variables: Sequence[Variable], seed: int, goals: Sequence[str] = ()
+) -> Sampler:
     """A sampler by name.
 
+    Args:
+        kind: one of `KINDS`.
+        variables: what is varied.
+        seed: of its draws.
+        goals: what else than the metric it is told of, trial by trial.
+
     Raises:
-        ConfigError: no such one, what it needs is not installed, or it cannot vary
-            what is to be varied.
+        ConfigError: no such one, what it needs is not installed, it cannot vary
+            what is to be varied, or learns from one number alone.
     """
     if kind not in KINDS:
         raise ConfigError(f"--sampler {kind}: it is one of {', '.join(KINDS)}")
     if kind in ("optuna", "cma") and find_spec(kind) is None:
         raise ConfigError(f'--sampler {kind} needs it: pip install "fedelta[search]"')
+    if goals and kind != "optuna":
+        raise ConfigError(
+            "--also is learned from by --sampler optuna alone; the Pareto front is by "
+            "all goals whoever samples"
+        )
     if kind == "grid":
         return Grid(variables)
+    if kind == "optuna":
+        return Bayesian(variables, seed, len(goals))
     made: dict[str, Callable[[Sequence[Variable], int], Sampler]] = {
         "random": Random,
-        "optuna": Bayesian,
         "cma": Evolution,
     }
     return made[kind](variables, seed)
@@ -73,7 +87,7 @@ class Random:
                 return drawn
         return None
 
-    def tell(self, value: float) -> None:
+    def tell(self, value: float, *others: float) -> None:
         """Nothing is learned."""
 
 
@@ -87,20 +101,27 @@ class Grid:
         """The next combination."""
         return next(self._left, None)
 
-    def tell(self, value: float) -> None:
+    def tell(self, value: float, *others: float) -> None:
         """Nothing is learned."""
 
 
 class Bayesian:
-    """Optuna's tree-structured Parzen estimator (Bergstra et al., 2011)."""
+    """Optuna's tree-structured Parzen estimator (Bergstra et al., 2011).
 
-    def __init__(self, variables: Sequence[Variable], seed: int) -> None:
+    With further goals it learns what lies on the Pareto front of all (Ozaki et al.,
+    2022).
+    """
+
+    def __init__(
+        self, variables: Sequence[Variable], seed: int, goals: int = 0
+    ) -> None:
         import optuna
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._variables = variables
         made = optuna.samplers.TPESampler(seed=seed & 0xFFFFFFFF, n_startup_trials=6)
-        self._study = optuna.create_study(sampler=made)
+        less = [optuna.study.StudyDirection.MINIMIZE] * (1 + goals)
+        self._study = optuna.create_study(sampler=made, directions=less)
         self._trial: Any = None
 
     def ask(self) -> Chosen | None:
@@ -108,9 +129,9 @@ class Bayesian:
         self._trial = self._study.ask()
         return {one.name: self._suggested(one) for one in self._variables}
 
-    def tell(self, value: float) -> None:
+    def tell(self, value: float, *others: float) -> None:
         """Learn from the last one."""
-        self._study.tell(self._trial, value)
+        self._study.tell(self._trial, [value, *others])
 
     def _suggested(self, one: Variable) -> Value:
         if one.choices:
@@ -144,6 +165,6 @@ class Evolution:
         pairs = zip(self._variables, places, strict=True)
         return {one.name: one.at(float(place)) for one, place in pairs}
 
-    def tell(self, value: float) -> None:
+    def tell(self, value: float, *others: float) -> None:  # noqa: ARG002
         """Learn from the last one, once its generation is whole."""
         self._values.append(value)

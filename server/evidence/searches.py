@@ -33,6 +33,8 @@ MOST = 256
 """Of what a client keeps that trials are judged on."""
 FAILED = 1e9
 """What a sampler is told of settings that cannot be used."""
+GOALS = ("bytes", "worst", "epsilon")
+"""What a sampler may be told of beside the metric."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,7 @@ class Search:
         workers: processes that run clients.
         tell: called with every trial.
         listeners: called with every line that a run records as it trains.
+        goals: what else samplers are told of, of `GOALS`.
         done: trials so far, oldest first.
     """
 
@@ -78,6 +81,7 @@ class Search:
     workers: int = 0
     tell: Callable[[Trial], None] = lambda _: None
     listeners: Sequence[Listener] = ()
+    goals: Sequence[str] = ()
     done: list[Trial] = field(default_factory=list)
     _held: dict[str, Revisit] = field(default_factory=dict)
     _stack: ExitStack = field(default_factory=ExitStack)
@@ -99,6 +103,19 @@ class Search:
             return FAILED
         return one.value if falls(self.metric) else -one.value
 
+    def costs(self, one: Trial) -> list[float]:
+        """What a trial comes to by the further goals: less is better."""
+        sign = 1.0 if falls(self.metric) else -1.0
+        known = {"bytes": one.bytes, "worst": one.worst, "epsilon": one.epsilon}
+        found = []
+        for name in self.goals:
+            value = known[name]
+            if one.value is None or value is None:
+                found.append(FAILED)
+            else:
+                found.append(sign * value if name == "worst" else float(value))
+        return found
+
     def run(self, made: Sampler, budget: int) -> list[Trial]:
         """Try so many settings in all; those of an earlier search count.
 
@@ -115,7 +132,7 @@ class Search:
                 raise ConfigError(
                     f"{self.out} holds another search: choose another folder by --out"
                 )
-            made.tell(self.worth(one))
+            made.tell(self.worth(one), *self.costs(one))
         return sorted(self.done, key=self.worth)
 
     def halved(self, given: Sequence[Mapping[str, Value]]) -> list[Trial]:

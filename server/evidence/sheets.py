@@ -8,7 +8,7 @@ from rich.table import Table
 
 from ..tables import duration, leaked, size, told
 from .limits import Limit, Way
-from .plans import BYTES, DOWN, GOALS, MEMORY, SECONDS, SERVER, UP
+from .plans import BYTES, DOWN, EPSILON, GOALS, MEMORY, SECONDS, SERVER, UP
 
 SHOWN = 12
 """Clients that are shown."""
@@ -29,27 +29,34 @@ def goals(found: Mapping[str, Any]) -> Table:
     )
     private = found["privacy"]
     if private:
-        table.add_row("privacy", private["mode"], _spent(private))
-    if found["secure"]:
-        _masked(table, found["secure"])
+        table.add_row("privacy", private["mode"], spent(private))
+    _masked(table, found["secure"])
     return table
 
 
 def _masked(table: Table, said: Mapping[str, Any]) -> None:
-    """What a masked round opens, what a client sends, and the leak of each choice."""
-    table.add_row(
-        "masked sum", f"{said['threshold']} of {said['clients']}", said["opens"]
-    )
+    """What the server opens, what masks take, and the leak of each choice."""
+    name = "masked sum" if said["on"] else "no masks"
+    if "lacking" in said:
+        table.add_row(name, "-", f"the server opens {said['opens']}; {said['lacking']}")
+        return
+    least = f"{said['threshold']} of {said['clients']}" if said["on"] else "-"
+    table.add_row(name, least, f"the server opens {said['opens']}")
     table.add_row("", size(said["bytes"]), "masked words of a client a round, at most")
     for text in leaked(said):
         share, _, rest = text.partition(" ")
         table.add_row("", share, rest)
 
 
-def _spent(private: Mapping[str, Any]) -> str:
-    if private.get("epsilon") is not None:
-        return f"epsilon {private['epsilon']:.3g} at delta {private['delta']:g}"
-    return f"delta {private['delta']:g}; no accountant was asked"
+def spent(private: Mapping[str, Any]) -> str:
+    """What a private run spends, beside its budget."""
+    budget = f", of {private['budget']:g}" if private["budget"] else ""
+    if private.get("epsilon") is None:
+        return f"delta {private['delta']:g}; each ledger tells epsilon{budget}"
+    over = budget and private["epsilon"] > private["budget"]
+    more = ": the run would stop short" if over else ""
+    found = f"epsilon {private['epsilon']:.3g}{budget}"
+    return f"{found} at delta {private['delta']:g}{more}"
 
 
 def clients(found: Mapping[str, Any]) -> Table:
@@ -82,7 +89,7 @@ def memory(found: Mapping[str, Any]) -> Table:
 
 def ways(limit: Limit, reached: float, found: Sequence[Way]) -> Table:
     """What to change to keep within a limit."""
-    text = duration if limit.goal == SECONDS else size
+    text = {SECONDS: duration, EPSILON: "{:.3g}".format}.get(limit.goal, size)
     table = Table(box=SIMPLE_HEAD)
     table.add_column(f"{limit.goal}: {text(reached)}, limit {text(limit.most)}")
     table.add_column("then", justify="right")

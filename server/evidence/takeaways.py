@@ -128,7 +128,8 @@ def _models(visit: Revisit, out: Path) -> dict[str, Any]:
         shutil.rmtree(out / "merged")
     whose = f"The models of {len(names)} of {len(given)} clients after round {number}"
     lines = [f"{whose}, the model before it in `{BASE}`, and `{SHEET}`:", "", "```sh"]
-    lines += [f"mergekit-yaml {SHEET} merged"]
+    # its own card asks a hub about the folders' names, and fails without network
+    lines += [f"mergekit-yaml {SHEET} merged --no-write-model-card"]
     lines += [f"fedelta merge --recipe {SHEET} --out merged", "```", ""]
     lines += [
         f"What that merges is {apart:.2e} away from the round's own merge of them"

@@ -119,6 +119,8 @@ def test_layers_are_told_pair_by_pair_where_asked() -> None:
         alone = compare(part)
         for key in ("cosine", "conflict", "conflict_trimmed", "disparity", "energy"):
             assert np.allclose(told[key], alone[key]), key
+        gram = np.outer(alone["norms"], alone["norms"]) * alone["cosine"]
+        assert np.allclose(told["gram"], gram)
         both = [told["cosine"][i][j] for i in range(3) for j in range(i)]
         assert np.mean(both) == pytest.approx(found["layers"][name]["cosine"])
 

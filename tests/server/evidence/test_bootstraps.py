@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from fedelta.protocols import seeds
+from fedelta.server.evidence import bootstraps
 from fedelta.server.evidence.bootstraps import chance
 
 
@@ -37,6 +38,13 @@ def test_many_differences_are_drawn_from() -> None:
     assert found is not None
     assert found.p > 0.05
     assert found == chance(draws(3, 40, 0.0))
+
+
+def test_many_are_drawn_piece_by_piece(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = draws(5, 37, 0.1)
+    whole = chance(given)
+    monkeypatch.setattr(bootstraps, "_PIECE", 1000)
+    assert chance(given) == whole
 
 
 def test_few_differences_are_gone_through() -> None:

@@ -125,6 +125,22 @@ def test_the_merged_model_is_told_beside_an_ensemble(found: dict[str, Any]) -> N
         assert sum(each["count"] for each in one["bins"]) == 32
 
 
+def test_a_lead_is_held_against_the_chance_of_texts(
+    ran: Config, found: dict[str, Any]
+) -> None:
+    test, by_chance = found["sets"]["test"], found["chances"]
+    assert by_chance.keys() == {"base", "last", "ensemble"}
+    for name, told in by_chance.items():
+        for key, sign in (("accuracy", 1), ("loss", -1)):
+            one = told[key]
+            gap = sign * (test["merged"][key] - test[name][key])
+            assert one["gap"] == pytest.approx(gap, abs=1e-9)
+            assert one["low"] <= one["gap"] <= one["high"]
+            assert 0 <= one["p"] <= 1
+    assert by_chance["base"]["loss"]["low"] > 0, "training helps, on 32 texts"
+    assert "Is that more than chance?" in page(History.read(Path(ran.run.out)))
+
+
 def test_all_models_are_judged_here_and_elsewhere(
     ran: Config, found: dict[str, Any]
 ) -> None:
@@ -183,7 +199,8 @@ def test_a_run_is_left_as_it_was(ran: Config, found: dict[str, Any]) -> None:
 
 def test_the_report_shows_it(ran: Config, found: dict[str, Any]) -> None:
     text = page(History.read(Path(ran.run.out)))
-    drawn = "rate-gap", "interference", "reliability", "conflict-trimmed", "bands"
+    drawn = ["rate-gap", "interference", "reliability", "conflict-trimmed", "bands"]
+    drawn += ["magnitude-disparity"]
     for name in drawn:
         assert f'id="{name}-title"' in text, name
     assert "R_geo" in text

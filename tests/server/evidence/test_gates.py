@@ -109,6 +109,38 @@ def test_a_worse_merge_falls_back(tmp_path: Path) -> None:
     assert stopped["metrics"]["final"] == stopped["metrics"]["base"]
 
 
+@pytest.mark.parametrize(
+    ("recipe", "instead"),
+    [("scale(-3.0) | fedavg()", "fedavg()"), ("scale(20.0) | fedavg()", "gain=0.05")],
+)
+def test_what_it_falls_back_to_is_what_is_released(
+    tmp_path: Path, recipe: str, instead: str
+) -> None:
+    """Twenty times the mean, of which a twentieth is taken, is the mean again."""
+
+    def given(name: str, text: str, **gate: Any) -> Config:
+        folder = tmp_path / name
+        folder.mkdir()
+        found = tiny.config(
+            folder,
+            run={"rounds": 1},
+            wire={"up": "fp32", "down": "fp32"},
+            lora={"rank": 2, "alpha": 4.0, "rank_down": 32},
+            eval={"local": False, "metric": "loss"},
+            gate={"source": "test"} | gate,
+        )
+        return replace(found, merge=replace(found.merge, recipe=text))
+
+    mean = federate(given("mean", "fedavg()"))
+    config = given("gated", recipe, policy="fall_back", fall_back=(instead, "last"))
+    summary, (found,) = decided(config)
+    assert (found["good"], found["taken"]) == (False, instead)
+    assert list(found["tried"]) == ["merged", instead], "and no further"
+    value = summary["metrics"]["final"]["loss"]
+    assert value == pytest.approx(found["tried"][instead], rel=1e-4)
+    assert value == pytest.approx(mean["metrics"]["final"]["loss"], rel=1e-4)
+
+
 def test_a_cohort_is_split_into_what_merges(tmp_path: Path) -> None:
     config = poisoned(tmp_path, "split")
     _, (first, _) = decided(config)

@@ -1,7 +1,9 @@
 """What a plan says of masked rounds: their numbers, and what each choice would open."""
 
 import io
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -25,10 +27,29 @@ def test_the_leak_of_each_choice_is_printed(tmp_path: Path) -> None:
     assert 0 < said["leaks"]["private, one pass"] < 1
     assert said["leaks"]["private, counts first"] == 0
     assert said["bytes"] > 0
-    console = Console(width=120, record=True, file=io.StringIO())
-    console.print(sheets.goals(found))
-    text = console.export_text()
+    text = shown(found)
     assert "masked sum" in text
     assert "of elements opened from fewer than 3, by chance: private, one pass" in text
-    plain = tiny.config(tmp_path, data={"clients": 5})
-    assert Planner(plain, (1 << 20, 1.0)).plan()["secure"] is None
+
+
+def shown(found: dict[str, Any]) -> str:
+    console = Console(width=200, record=True, file=io.StringIO())
+    console.print(sheets.goals(found))
+    return console.export_text()
+
+
+def test_without_masks_the_plan_says_what_they_would_open(tmp_path: Path) -> None:
+    lora = {"rank": 2, "alpha": 4.0, "space": "frozen-a"}
+    plain = tiny.config(tmp_path, data={"clients": 5}, lora=lora)
+    found = Planner(plain, (1 << 20, 1.0)).plan()
+    masked = replace(plain, privacy=replace(plain.privacy, secure_aggregation=True))
+    said = Planner(masked, (1 << 20, 1.0)).plan()["secure"]
+    assert found["secure"] == said | {
+        "on": False,
+        "opens": f"every reply; with masks {said['opens']}",
+    }
+    assert f"the server opens every reply; with masks {said['opens']}" in shown(found)
+    product = replace(plain, lora=replace(plain.lora, space="product"))
+    there = shown(Planner(product, (1 << 20, 1.0)).plan())
+    assert "the server opens every reply" in there
+    assert 'under masks take "frozen-a"' in there

@@ -11,7 +11,7 @@ import pytest
 from fedelta.protocols.errors import ConfigError
 from fedelta.protocols.settings import Config
 from fedelta.server.cli import main
-from fedelta.server.evidence import volumes
+from fedelta.server.evidence import sheets, volumes
 from fedelta.server.evidence.limits import Limit, changed, ways
 from fedelta.server.evidence.plans import BYTES, MEMORY, SECONDS, UP, Planner
 from tests import tiny
@@ -69,6 +69,7 @@ def test_bytes_of_a_language_model_are_those_of_its_run(tmp_path: Path) -> None:
     assert planned[BYTES] == pytest.approx(sent["up"] + sent["down"], rel=WITHIN)
 
 
+@pytest.mark.peer("dp_accounting")
 def test_what_the_schedule_spends_is_what_its_run_spends(tmp_path: Path) -> None:
     private = {"mode": "client", "clip": 0.5, "noise_multiplier": 2.0, "rate": 0.5}
     config = tiny.config(
@@ -82,6 +83,43 @@ def test_what_the_schedule_spends_is_what_its_run_spends(tmp_path: Path) -> None
     spent = federate(config)["privacy"]
     assert planned["epsilon"] == pytest.approx(spent["epsilon"], rel=1e-6)
     assert planned["delta"] == spent["delta"]
+
+
+@pytest.mark.peer("dp_accounting", "opacus")
+def test_what_records_spend_is_what_the_largest_ledger_says(tmp_path: Path) -> None:
+    config = tiny.config(
+        tmp_path,
+        data={"clients": 2, "alpha": 0.5},
+        train={"phases": (2, 1), "steps": 3},
+        privacy={"mode": "record", "clip": 1.0, "noise_multiplier": 1.5},
+        merge={"weights": "uniform"},
+        eval={"local": False},
+    )
+    planned = Planner(config, FLOOR).plan()
+    spent = federate(config)["privacy"]["epsilon"]
+    assert planned["epsilon"] == pytest.approx(spent, rel=1e-6)
+    assert planned["privacy"]["epsilon"] == planned["epsilon"]
+
+
+@pytest.mark.peer("dp_accounting")
+def test_a_budget_is_kept_by_what_is_told(tmp_path: Path) -> None:
+    private = {"mode": "client", "clip": 0.5, "noise_multiplier": 2.0, "epsilon": 2.0}
+    config = tiny.config(
+        tmp_path, privacy=private, merge={"weights": "uniform"}, run={"rounds": 3}
+    )
+    planner = Planner(config, FLOOR)
+    found = planner.plan()
+    assert found["epsilon"] > 2.0
+    text = sheets.spent(found["privacy"])
+    assert text.startswith(f"epsilon {found['epsilon']:.3g}, of 2 at delta 1e-05: ")
+    told = ways(planner, Limit("epsilon", 2.0))
+    for way in told:
+        there = planner.plan(changed(config, way.changes))
+        assert there["epsilon"] == way.reached <= 2.0
+    assert any("noise_multiplier" in way.words for way in told)
+    plain = Planner(tiny.config(tmp_path), FLOOR).plan()
+    with pytest.raises(ConfigError, match="--limit epsilon"):
+        Limit("epsilon", 2.0).reached(plain)
 
 
 def large(folder: Path) -> Path:

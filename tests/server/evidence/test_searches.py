@@ -6,17 +6,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
-from fedelta.aggregators.recipes import recipe
 from fedelta.protocols.errors import ConfigError
 from fedelta.protocols.settings import Config
 from fedelta.server.checks import check
-from fedelta.server.cli import main
-from fedelta.server.evidence import pages, variables
+from fedelta.server.cli import app, main
+from fedelta.server.evidence import tomls, variables
 from fedelta.server.evidence.diagnoses import diagnose
 from fedelta.server.evidence.explorations import Asked, explore
 from fedelta.server.evidence.fronts import front, written
-from fedelta.server.evidence.samplers import KINDS, Sampler, sampler
+from fedelta.server.evidence.samplers import sampler
 from fedelta.server.evidence.searches import Search, Trial
 from fedelta.server.runs import load
 from fedelta.server.simulations import simulate
@@ -106,6 +106,7 @@ def test_trials_are_judged_side_by_side_as_one_by_one(tmp_path: Path) -> None:
     assert [one.value is None for one in alone.done] == [False, False, True, False]
 
 
+@pytest.mark.peer("dp_accounting")
 def test_private_runs_are_judged_as_they_ended(tmp_path: Path) -> None:
     private = {"mode": "client", "clip": 0.5, "noise_multiplier": 1.0}
     given = tiny.config(
@@ -161,32 +162,57 @@ def test_few_rounds_come_first(tmp_path: Path) -> None:
     assert best.settings["train.learning_rate"] == 3e-2
 
 
-def spent(made: Sampler, count: int) -> float:
-    """The least value of a bowl that a sampler finds."""
-    found = []
-    for _ in range(count):
-        chosen = made.ask()
-        assert chosen is not None
-        gap = float(chosen["x"]) - 0.7, float(chosen["y"]) - 0.2
-        found.append(gap[0] ** 2 + gap[1] ** 2 + (chosen["kind"] != "b"))
-        made.tell(found[-1])
-    return min(found)
-
-
 @pytest.mark.peer("optuna", "cma")
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "grid"])
-def test_samplers_find_a_bowls_floor(kind: str) -> None:
-    varied = variables.read(["x=0.0..1.0", "y=0.0..1.0", "kind=a; b; c"])
-    found = spent(sampler(kind, varied, 5), 60)
-    assert found < (0.02 if kind == "random" else 0.01)
-    assert found == spent(sampler(kind, varied, 5), 60), "the same twice"
+@pytest.mark.parametrize("kind", ["optuna", "cma"])
+def test_what_learns_from_trials_goes_on_where_it_was_stopped(
+    tmp_path: Path, kind: str
+) -> None:
+    """By the command, whose sampler is told of the first trials again."""
+    ran, out = tmp_path / "run.toml", tmp_path / "search"
+    ran.write_text(tomls.text(config(tmp_path)))
+    words = ["search", str(ran), "--out", str(out), "--workers", "0", "--budget", "9"]
+    words += [word for one in OVER for word in ("--over", one)]
+    words += ["--also", "worst", "--also", "bytes"] if kind == "optuna" else []
+    words += ["--sampler", kind]
+    made = CliRunner().invoke(app, words, env={"COLUMNS": "200"})
+    assert made.exit_code == 0, made.output
+    assert "9/9  " in made.stderr, "progress"
+    path = out / "trials.jsonl"
+    lines = path.read_text().splitlines(keepends=True)
+    assert len({json.dumps(json.loads(one)["settings"]) for one in lines}) > 3
+    path.write_text("".join(lines[:7]))
+    made = CliRunner().invoke(app, words)
+    assert made.exit_code == 0, made.output
+    assert path.read_text() == "".join(lines)
+    tips = json.loads((out / "front.json").read_text())["front"]
+    for place, one in enumerate(tips, 1):
+        found = load(out / f"front-{place}.toml")
+        assert found.merge.recipe == one["settings"]["merge.recipe"]
+    assert len(list(out.glob("front-*.toml"))) == len(tips)
 
 
-def test_random_draws_ask_for_nothing_twice_and_end() -> None:
-    made = sampler("random", variables.read(["x=a; b; c", "y=1..2"]), 0)
-    found = list(iter(made.ask, None))
-    assert len(found) == 6
-    assert len({(one["x"], one["y"]) for one in found}) == 6
+def test_halving_is_asked_for_by_the_command(tmp_path: Path) -> None:
+    given = config(tmp_path)
+    ran, out = tmp_path / "run.toml", tmp_path / "search"
+    ran.write_text(tomls.text(replace(given, run=replace(given.run, rounds=2))))
+    words = ["search", str(ran), "--out", str(out), "--workers", "0", "--halving"]
+    words += ["--sampler", "grid", "--budget", "2", "--over", "train.steps=1; 6"]
+    for _ in range(2):  # the second time nothing is trained anew
+        made = CliRunner().invoke(app, words)
+        assert made.exit_code == 0, made.output
+        lines = (out / "trials.jsonl").read_text().splitlines()
+        assert [json.loads(one)["rounds"] for one in lines] == [1, 1, 2]
+    assert load(out / "best.toml").run.rounds == 2
+
+
+def test_what_else_counts_is_told_as_less_is_better(tmp_path: Path) -> None:
+    search = Search(config(tmp_path), tmp_path, "accuracy")
+    search.goals = ("worst", "epsilon", "bytes")
+    assert search.costs(Trial({}, 0.8, 0.7, 10, epsilon=2.0)) == [-0.7, 2.0, 10.0]
+    assert search.costs(Trial({}, 0.8, 0.7, 10))[1] > 1e6, "no guarantee"
+    asked = Asked(OVER, 2, "optuna", "loss", goals=("speed",))
+    with pytest.raises(ConfigError, match="--also speed"):
+        explore(config(tmp_path), asked, tmp_path / "out", 0, as_json=True)
 
 
 def test_what_cannot_be_searched_is_said(tmp_path: Path) -> None:
@@ -228,46 +254,3 @@ def test_what_is_searched_where_nothing_is_said_can_be_used(tmp_path: Path) -> N
         chosen = {name: one.at(0.5) for name, one in usual.items()}
         given = variables.settings(chosen | {variables.MERGE: text})
         check(variables.applied(config(tmp_path), given))
-
-
-@pytest.mark.parametrize("kind", ["cma", "optuna", "random"])
-def test_coefficients_by_layer_are_varied_as_numbers(kind: str) -> None:
-    over = (
-        "merge.recipe=fedavg() | lines({first}, {more})",
-        "first=0.0..2.0",
-        "more=-1.0..1.0",
-    )
-    made, found = sampler(kind, variables.read(over), 0), set[str]()
-    for _ in range(4):
-        chosen = made.ask()
-        assert chosen is not None
-        (text,) = map(str, variables.settings(chosen).values())
-        found.add(str(recipe(text)))
-        made.tell(float(str(chosen["first"])))
-    assert len(found) == 4
-
-
-def test_the_front_is_by_all_goals() -> None:
-    def one(value: float, worst: float, cost: int, epsilon: float | None) -> Trial:
-        return Trial({"a": value}, value, worst, cost, epsilon=epsilon)
-
-    private, cheap = one(0.5, 0.4, 20, 1.0), one(0.5, 0.4, 10, None)
-    fair, best = one(0.6, 0.5, 30, None), one(0.7, 0.4, 30, None)
-    told, beaten = one(0.55, 0.4, 30, 1.5), one(0.5, 0.3, 20, 2.0)
-    found = front([private, cheap, fair, best, told, beaten], "accuracy")
-    assert found == [cheap, private, best, fair, told]
-
-
-@pytest.mark.parametrize("costs", [(10, 20, 30), (10, 10, 10)])
-def test_the_page_draws_the_front(tmp_path: Path, costs: Sequence[int]) -> None:
-    done = [
-        Trial({"merge.recipe": f"ties({at})"}, 0.8 + at, 0.7 - at, cost)
-        for at, cost in zip((0.0, 0.01, 0.02), costs, strict=True)
-    ]
-    done.append(Trial({"merge.recipe": "magic()"}, None, said="no such recipe"))
-    path = pages.page(tmp_path, done, front(done, "accuracy"), "accuracy")
-    assert path is not None
-    text = path.read_text("utf-8")
-    axis = "worst client" if len(set(costs)) == 1 else "bytes"
-    assert f"accuracy by {axis}" in text
-    assert "magic() (no such recipe)" in text
