@@ -38,6 +38,9 @@ VARIABLES = {
 }
 WIDTH = 5.4
 """Inches of a drawing's width (72 units each): readable on a phone as well."""
+GAP = 0.12
+"""Between axes side by side, of their width: the last number of the one keeps clear of
+the first of the other."""
 
 STYLE: Any = {
     "axes.edgecolor": GRID,
@@ -87,7 +90,8 @@ def sheet(
         columns: how many axes stand side by side.
         width: inches.
     """
-    figure = Figure(figsize=(width, height), layout="constrained")
+    figure = Figure(figsize=(width, height))
+    figure.set_layout_engine("constrained", wspace=GAP)
     return figure, list(figure.subplots(1, columns, squeeze=False)[0])
 
 

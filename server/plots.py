@@ -216,7 +216,9 @@ def by_layer(layers: Mapping[str, tuple[float, float]]) -> str:
         axes.set_yticks(range(len(names)), _short(names) if side == 0 else [])
         axes.tick_params(axis="y", labelsize=10, length=0)
         axes.grid(visible=False, axis="y")
-        axes.set_xlim(min(0.0, *values) * 1.1, max(0.05, *values) * 1.12)
+        low, high = min(0.0, *values), max(0.05, *values)
+        room = 0.08 * (high - low)
+        axes.set_xlim(low - room * (low < 0), high + room)
         axes.xaxis.set_major_locator(MaxNLocator(3))
     seen = "; ".join(
         f"{name}: cosine {cosine:.2f}, conflict {conflict:.0%}"

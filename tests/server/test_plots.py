@@ -70,3 +70,11 @@ def test_layer_names_are_cut_to_what_differs() -> None:
     text = plots.by_layer({"m.0.q": (0.1, 0.2), "m.1.q": (0.1, 0.3)})
     assert re.search(r">\s*0\s*<", text)
     assert "m.1.q: cosine 0.10, conflict 30%" in text
+
+
+def test_numbers_of_two_axes_keep_clear_of_each_other() -> None:
+    """Negative cosines end their axis at 0, where the conflicts' axis begins."""
+    text = plots.by_layer({f"m.{place}": (-0.1 * place, 0.4) for place in range(6)})
+    found = re.findall(r'middle; [^>]* x="([\d.]+)"[^>]*>0\.00?<', text)
+    left, right = map(float, found)
+    assert right - left > 55, "28 of it are the halves of both numbers"
