@@ -166,14 +166,16 @@ def _counted(values: Sequence[float], usual: int) -> str:
 
 def language(held: Rows) -> str:
     """The language model's domains: perplexity below FedAvg's, in per cent."""
-    found = [_perplexities(held, wire) for wire in WIRES]
+    every = [_perplexities(held, wire) for wire in WIRES]
+    found = [one for one in every if one]
     names = list(dict.fromkeys(name for one in found for name in one))
     counts = [len(one.get(BASIS, [])) for one in found]
     body = [
         [code(name), *map(_counted, [one.get(name, []) for one in found], counts)]
         for name in names
     ]
-    head = zip(("dense", "sparse"), counts, strict=True)
+    kinds = [kind for kind, one in zip(("dense", "sparse"), every, strict=True) if one]
+    head = zip(kinds, counts, strict=True)
     return table(["recipe", *(f"{one} ({count})" for one, count in head)], body)
 
 

@@ -111,7 +111,7 @@ def test_runs_of_several_rounds_and_other_presets_have_tables_of_their_own() -> 
     assert "| `fedavg()` |  | 41.0, 51.0 |" in found["courses-dense"]
     assert "rounds-sparse" not in found
     assert "| `tsv()` | +10.0 | +10.0 |" in found["language"]
-    assert "| `tsv()` |  | +50.0 |" in found["rounds-language"]
+    assert "| `tsv()` | +50.0 |" in found["rounds-language"], "sparse alone"
     assert "| mild (3) |" in found["dense"]
     assert "tsv" not in found["dense"]
 
