@@ -18,6 +18,7 @@ from .. import __version__
 from ..client import logs
 from ..client.joins.commands import app as join_commands
 from ..protocols.errors import ConfigError, FedeltaError, RoundError
+from . import epilogs
 from .commands import compare, init, inspect, replay, report
 from .custodies import verify, withdraw
 from .evidence.blendcommands import blend
@@ -213,6 +214,7 @@ for _name, _group in (
     ("region", region_commands),
 ):
     app.add_typer(_group, name=_name, rich_help_panel="Between institutions")
+epilogs.finish(app)
 
 
 def _numbers(text: str | None) -> list[float] | None:
