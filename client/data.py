@@ -286,10 +286,8 @@ def _shuffle(table: "Dataset", what: str, seed: int, most: int = 0) -> "Dataset"
 
 def _examples(table: "Dataset", labels: tuple[str, ...]) -> Examples:
     place = {label: index for index, label in enumerate(labels)}
-    found = np.array(
-        [place[label] for label in tables.cells(table, tables.LABEL)], np.int64
-    )
-    return Examples(tuple(tables.cells(table, tables.TEXT)), found)
+    texts, found = (tables.cells(table, name) for name in (tables.TEXT, tables.LABEL))
+    return Examples(tuple(texts), np.array([place[one] for one in found], np.int64))
 
 
 def _regions(config: Config, names: Iterable[str]) -> dict[str, str]:
