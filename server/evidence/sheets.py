@@ -54,7 +54,7 @@ def spent(private: Mapping[str, Any]) -> str:
     if private.get("epsilon") is None:
         return f"delta {private['delta']:g}; each ledger tells epsilon{budget}"
     over = budget and private["epsilon"] > private["budget"]
-    more = ": the run would stop short" if over else ""
+    more = ": above the budget" if over else ""
     found = f"epsilon {private['epsilon']:.3g}{budget}"
     return f"{found} at delta {private['delta']:g}{more}"
 

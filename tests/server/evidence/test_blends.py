@@ -82,7 +82,17 @@ def test_a_blend_of_a_runs_own_shares_is_its_mean(
 def test_what_is_aimed_at_gets_less(tmp_path: Path, aim: str) -> None:
     config = ran(tmp_path, "classification")
     out = tmp_path / "out"
-    found = blend(Path(config.run.out), out, aim, 4, layers=aim == "loss")
+    said = list[tuple[int, int]]()
+    found = blend(
+        Path(config.run.out),
+        out,
+        aim,
+        4,
+        layers=aim == "loss",
+        tell=lambda *both: said.append(both),
+    )
+    assert said == [(done, 5) for done in range(6)]
+    assert len(found["met"]) == 5
     assert min(found["met"]) < found["met"][0]
     assert len(found["coefficients"]) == 4
     assert found["judged"].keys() == {"last", "merged", "blend"}

@@ -9,6 +9,7 @@ import pytest
 
 from fedelta.client import probes
 from fedelta.client.evaluation import evaluate
+from fedelta.client.trials import trial
 from fedelta.protocols import seeds
 from fedelta.protocols.errors import ConfigError
 from fedelta.protocols.settings import Config
@@ -46,6 +47,8 @@ def test_each_side_is_measured(ran: Config, found: dict[str, Any]) -> None:
         base, config = model(visit.session), visit.tape.config
         some = visit.judging(names[0])
         before = evaluate(base, some, config)["loss"]
+        with trial(base, played.merged(names[:2]).update):
+            paired = evaluate(base, some, config)["loss"]
         update = played.solo(names[0])
         base.fold(update)
         own = evaluate(base, some, config)["loss"]
@@ -58,7 +61,10 @@ def test_each_side_is_measured(ran: Config, found: dict[str, Any]) -> None:
     assert clients["retained"]["r_geo"] == pytest.approx(np.exp(np.mean(np.log(kept))))
     worst = max(names, key=lambda name: clients["by_client"][name]["merged"])
     assert clients["fairness"]["worst"]["client"] == worst
+    merged = [clients["by_client"][name]["merged"] for name in names]
+    assert clients["fairness"]["spread"] == pytest.approx(np.std(merged))
     table = clients["interference"]
+    assert table[0][1] == pytest.approx(own - paired), "above 0 is better"
     assert all(table[i][i] is None for i in range(4))
     assert all(table[i][j] is not None for i in range(4) for j in range(4) if i != j)
 
