@@ -103,7 +103,7 @@ evidence: $(VENV)/.ready ## which recipe when, figures that foretell trouble, pe
 	$(BIN)/python benchmarks/couples.py
 	$(BIN)/python -m tests.pages
 
-check-g: $(VENV)/.ready ## plans, gates, diagnoses, replays, searches, exports; the evidence in a reduced form (about 8 minutes)
+check-g: $(VENV)/.ready ## plans, gates, diagnoses, replays, searches, exports; the evidence in a reduced form (about 6 minutes)
 	$(PIP) install --quiet -c constraints.txt -e '.[demo,lm-eval,privacy,search]' --group peers
 	$(BIN)/python -m pytest tests/server/evidence tests/server/test_comparisons.py tests/server/test_replays.py tests/server/test_sheets.py tests/client/test_probes.py tests/aggregators/test_compare.py tests/aggregators/test_omissions.py tests/aggregators/test_sheets.py
 	$(BIN)/python -m pytest tests/test_docs.py -k 'examples and (evidence or calibrations or compare or comparisons or pairings or perplexities or probes)'

@@ -82,12 +82,15 @@ def test_a_report_says_what_each_is_worth(tmp_path: Path) -> None:
 
 def test_quarantine_leaves_out_whom_it_is_better_without(tmp_path: Path) -> None:
     config = poisoned(tmp_path, "quarantine", rounds=1, margin=0.01)
-    _, (first, second) = decided(config)
+    config = replace(config, run=replace(config.run, rounds=3))
+    _, (first, second, third) = decided(config)
     assert first["quarantined"] == [BAD]
     assert first["after"] < first["merged"]
     assert first["taken"] == f"without {BAD}"
     assert second["sitting_out"] == [BAD]
     assert BAD not in second["worth"]
+    assert third["sitting_out"] == []
+    assert BAD in third["worth"], "a round later it is judged again"
     assert second["before"] == pytest.approx(first["after"], rel=0.05)
 
 
