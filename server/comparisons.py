@@ -1,6 +1,7 @@
 """Several runs or replays on one page: ``compare.html``."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 
@@ -13,6 +14,8 @@ from .report import missing, rendered, settings
 from .tables import duration, gained, size, told
 
 PAGE = "compare.html"
+SHORT = (0, 1, 3, 5, 6, 7, 8)
+"""Columns of the first table that a terminal shows."""
 
 
 def write(folders: Sequence[Path], out: Path | None = None, metric: str = "") -> Path:
@@ -41,10 +44,13 @@ def write(folders: Sequence[Path], out: Path | None = None, metric: str = "") ->
 
 
 def answer(folders: Sequence[Path], metric: str = "") -> Card:
-    """Which one does better, with intervals and tests: the page's first table."""
+    """Which one does better: what of the page's first table a terminal has room for."""
     found = entries([Path(folder) for folder in folders])
     first, *_ = metrics(found, metric)
-    return next(_table(differences(found, first), first))
+    whole = next(_table(differences(found, first), first))
+    rows = (tuple(row[place] for place in SHORT) for row in whole.rows)
+    head = tuple(whole.head[place] for place in SHORT)
+    return replace(whole, head=head, rows=tuple(rows))
 
 
 def page(found: Sequence[Entry], metric: str = "") -> str:

@@ -155,9 +155,9 @@ def closing_lines(
 
 def plain(card: Any) -> Table:
     """A page's table for a terminal."""
-    table = Table(title=card.title, title_justify="left")
+    table = Table(title=card.title, title_justify="left", box=SIMPLE_HEAD)
     for place, name in enumerate(card.head):
-        table.add_column(name, justify="right" if place else "left")
+        table.add_column(name, justify="right" if place else "left", overflow="fold")
     for row in card.rows:
         table.add_row(*row)
     return table
