@@ -72,6 +72,21 @@ def _free(out: Path) -> None:
         raise ConfigError(f"{out} holds no search: choose another folder by --out")
 
 
+def _check(asked: Asked) -> None:
+    """Refuse what no sampler can do.
+
+    Raises:
+        ConfigError: the message names the option.
+    """
+    if strange := sorted(set(asked.goals) - set(GOALS)):
+        raise ConfigError(f"--also {strange[0]}: it is one of {', '.join(GOALS)}")
+    if asked.halving and asked.sampler == "cma":
+        raise ConfigError(
+            "--halving draws all trials before the first is judged: cma would learn "
+            "nothing; take --sampler random, grid or optuna"
+        )
+
+
 def _lent(search: Search, folder: Path) -> None:
     """Have a search take a finished run's replies where only the merge is varied."""
     place = search.folder({})
@@ -99,9 +114,8 @@ def explore(
         ConfigError: what is asked for cannot be, or nothing could be used.
     """
     _free(out)
+    _check(asked)
     varied = variables.read(asked.over)
-    if strange := sorted(set(asked.goals) - set(GOALS)):
-        raise ConfigError(f"--also {strange[0]}: it is one of {', '.join(GOALS)}")
     made = samplers.sampler(asked.sampler, varied, config.run.seed, asked.goals)
     console = Console(stderr=True)
 

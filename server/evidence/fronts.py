@@ -30,7 +30,10 @@ def front(trials: Iterable[Trial], metric: str) -> list[Trial]:
         spent = one.epsilon if one.epsilon is not None else math.inf
         return float(one.bytes), sign * (one.value or 0.0), sign * worst, spent
 
-    good = [one for one in trials if one.value is not None]
+    good = list[Trial]()
+    for one in trials:
+        if one.value is not None and one not in good:
+            good.append(one)
     found = []
     for one in good:
         mine = goals(one)

@@ -153,11 +153,14 @@ class Search:
 
     def once(self, given: Mapping[str, Value]) -> Trial:
         """Try settings, or say what they came to before."""
-        known = next((one for one in self.done if one.settings == dict(given)), None)
-        return known or self._new(dict(given))
+        return self._known(given) or self._new(dict(given))
+
+    def _known(self, given: Mapping[str, Value]) -> Trial | None:
+        return next((one for one in self.done if one.settings == dict(given)), None)
 
     def _new(self, given: dict[str, Value]) -> Trial:
-        return self.keep(self.tried(given))
+        """The next trial; a sampler that asks for the same again is told the same."""
+        return self.keep(self._known(given) or self.tried(given))
 
     def tried(self, given: dict[str, Value]) -> Trial:
         """Try settings; nothing is written but what is trained."""

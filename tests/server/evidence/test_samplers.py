@@ -89,7 +89,8 @@ def test_the_front_is_by_all_goals() -> None:
     private, cheap = one(0.5, 0.4, 20, 1.0), one(0.5, 0.4, 10, None)
     fair, best = one(0.6, 0.5, 30, None), one(0.7, 0.4, 30, None)
     told, beaten = one(0.55, 0.4, 30, 1.5), one(0.5, 0.3, 20, 2.0)
-    found = front([private, cheap, fair, best, told, beaten], "accuracy")
+    again = one(0.5, 0.4, 20, 1.0)
+    found = front([private, cheap, fair, best, told, beaten, again], "accuracy")
     assert found == [cheap, private, best, fair, told]
 
 

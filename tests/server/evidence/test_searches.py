@@ -210,9 +210,12 @@ def test_what_else_counts_is_told_as_less_is_better(tmp_path: Path) -> None:
     search.goals = ("worst", "epsilon", "bytes")
     assert search.costs(Trial({}, 0.8, 0.7, 10, epsilon=2.0)) == [-0.7, 2.0, 10.0]
     assert search.costs(Trial({}, 0.8, 0.7, 10))[1] > 1e6, "no guarantee"
-    asked = Asked(OVER, 2, "optuna", "loss", goals=("speed",))
-    with pytest.raises(ConfigError, match="--also speed"):
-        explore(config(tmp_path), asked, tmp_path / "out", 0, as_json=True)
+    for asked, why in (
+        (Asked(OVER, 2, "optuna", "loss", goals=("speed",)), "--also speed"),
+        (Asked(OVER, 2, "cma", "loss", halving=True), "--halving draws"),
+    ):
+        with pytest.raises(ConfigError, match=why):
+            explore(config(tmp_path), asked, tmp_path / "out", 0, as_json=True)
 
 
 def test_what_cannot_be_searched_is_said(tmp_path: Path) -> None:
