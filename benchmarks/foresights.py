@@ -7,9 +7,10 @@ so intervals draw whole cohorts again.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +31,8 @@ FIGURES = {
 }
 """What is asked, and whether more of it should mean trouble (1) or less (-1)."""
 DRAWS = 300
+
+Kind = TypeVar("Kind")
 
 Rows = Sequence[Mapping[str, Any]]
 Values = npt.NDArray[np.float64]
@@ -83,24 +86,24 @@ def pooled(given: Sequence[Part], score: Score) -> float:
     return fmean(score(figure, drop) for drop in drops)
 
 
-def within(given: Sequence[Part], score: Score) -> float:
-    """The mean of cohorts' own scores: what is left where skew and seed are alike."""
-    return fmean(score(figure, drop) for figure, drops in given for drop in drops)
+def apart(given: Sequence[Part], score: Score) -> list[float]:
+    """Each cohort's own score: what is left where skew and seed are alike."""
+    return [fmean(score(figure, drop) for drop in drops) for figure, drops in given]
 
 
 def interval(
-    given: Sequence[Part], read: Callable[..., float], score: Score
+    given: Sequence[Kind], read: Callable[[Sequence[Kind]], float]
 ) -> tuple[float, float, float]:
-    """A score with the ends of its 95 % interval, cohorts drawn again."""
+    """What is read of cohorts, with its 95 % interval: cohorts are drawn again."""
     count = len(given)
     key = seeds.key("foresights", count)
     places = (seeds.uniform(key, 0, DRAWS * count) * count).astype(np.int64)
     found = [
-        read([given[place] for place in draw], score)
+        read([given[place] for place in draw])
         for draw in places.reshape(DRAWS, count).tolist()
     ]
     low, high = np.percentile(found, [2.5, 97.5])
-    return read(given, score), float(low), float(high)
+    return read(given), float(low), float(high)
 
 
 def told(rows: Rows) -> Iterator[tuple[str, list[tuple[float, float, float]]]]:
@@ -108,11 +111,12 @@ def told(rows: Rows) -> Iterator[tuple[str, list[tuple[float, float, float]]]]:
     strong = [row for row in rows if row["skew"] == "strong"]
     for name in FIGURES:
         given = parts(rows, name, methods(rows))
-        found = [interval(given, pooled, rank), interval(given, within, rank)]
+        found = [interval(given, partial(pooled, score=rank))]
+        found.append(interval(apart(given, rank), fmean))
         if strong:
             some = parts(strong, name, methods(rows))
-            found.append(interval(some, within, rank))
-        yield name, [*found, interval(given, pooled, area)]
+            found.append(interval(apart(some, rank), fmean))
+        yield name, [*found, interval(given, partial(pooled, score=area))]
 
 
 def scores(rows: Rows) -> str:
