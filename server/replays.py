@@ -8,6 +8,7 @@ round to round (what an earlier merge or the way down cut off, a server optimise
 momentum), with the run's own recipe neither, so that all recipes stand alike.
 """
 
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field, replace
@@ -136,14 +137,18 @@ def _variant(
     out.mkdir(parents=True, exist_ok=True)
     (out / SUMMARY).unlink(missing_ok=True)
     files.write_json(out / CONFIG, asdict(config))
-    with closing(Record(out / "record.jsonl", listeners=listeners)) as record:
-        _recorded(player, record)
-        session = tape.session(player.base(config), config, record)
-        _introduce(session, tape)
-        for number in player.rounds:
-            _round(player, session, number)
-        summary = _summary(player, session, variant)
-        record.commit()
+    try:
+        with closing(Record(out / "record.jsonl", listeners=listeners)) as record:
+            _recorded(player, record)
+            session = tape.session(player.base(config), config, record)
+            _introduce(session, tape)
+            for number in player.rounds:
+                _round(player, session, number)
+            summary = _summary(player, session, variant)
+            record.commit()
+    except FedeltaError:
+        shutil.rmtree(out)
+        raise
     files.write_json(out / SUMMARY, summary)
     return summary
 

@@ -107,6 +107,8 @@ def test_every_recipe_merges_one_round_at_once(tmp_path: Path) -> None:
     assert names == [name for name in METHODS if name not in refused]
     assert len(names) > 20
     assert "Fisher" in refused["fisher"] or "fisher" in refused["fisher"]
+    folders = [one.name for one in (folder / "replays").iterdir()]
+    assert len(folders) == len(found), "what is left out leaves nothing"
     assert found[0]["model_digest"] == summary["model_digest"]
     assert len({one["model_digest"] for one in found}) > len(found) / 2
     with pytest.raises(ConfigError):
