@@ -202,6 +202,7 @@ def _summary(
         "seed": config.run.seed,
         "rounds": session.round,
         "clients": len(session.roster),
+        "metric": config.eval.metric,
         "metrics": metrics,
         "bytes": {key: memory[key] for key in ("up", "down", "up_dense_fp32")},
         "refused": memory["refused"],

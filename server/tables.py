@@ -55,12 +55,12 @@ def duration(seconds: float) -> str:
 
 
 def leading(summary: Mapping[str, Any], wanted: str = "") -> str:
-    """The metric that a run is about: the one wanted, else the first of its final.
+    """The metric that a run is about: the wanted one, its own, or its final's first.
 
     Where nothing was judged, the one wanted, or "metric".
     """
     final = summary["metrics"]["final"]
-    for name in (wanted, "accuracy"):
+    for name in (wanted, summary.get("metric", ""), "accuracy"):
         if name in final:
             return name
     return str(next(iter(final), wanted or "metric"))

@@ -164,7 +164,7 @@ def _models(folder: Path, config: Config) -> Iterator[Iterator[tuple[str, Any]]]
 def _run(
     model: Any, tasks: Sequence[Any], limit: int, include: Path | None
 ) -> dict[str, dict[str, float]]:
-    from lm_eval import simple_evaluate
+    from lm_eval import evaluator, simple_evaluate
     from lm_eval.tasks import TaskManager
 
     names = [one for one in tasks if isinstance(one, str)]
@@ -174,6 +174,7 @@ def _run(
         if name not in known.all_tasks:
             told = f"there is no such task: {', '.join(shipped())}, lm-eval's own"
             raise ConfigError(f"--tasks {name}: {told}, or a YAML file")
+    evaluator.get_git_commit_hash = str  # else git complains where no repository is
     try:
         found = simple_evaluate(
             model=model,

@@ -102,7 +102,7 @@ def experts(  # noqa: PLR0913  one argument an option
     from .watches import watched
 
     how = routers.Routing(top, temperature)
-    with watched("experts trained", quiet=as_json) as tell:
+    with watched("clients judged", quiet=as_json) as tell:
         found = routers.keep_apart(
             folder, out, steps=steps, routing=how, metric=metric, tell=tell
         )

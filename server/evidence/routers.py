@@ -70,7 +70,7 @@ def keep_apart(
         steps: of each client's own training; 0: ``train.steps``.
         routing: how experts are weighed.
         metric: of clients' tasks; empty: `eval.metric`.
-        tell: takes how many experts are trained, and of how many.
+        tell: takes how often a model was judged on a client's task, and of how often.
 
     Returns:
         "metric", "top", "temperature"; "by_client": a value a model of `MODELS` (with
@@ -94,19 +94,19 @@ def keep_apart(
         }
         if len(parts) < 2:  # noqa: PLR2004
             raise ConfigError(
-                "experts are clients' own: clients.hand_on (or data.hand_on) says who "
-                "hands them on, and at least two are needed"
+                "experts are clients' own: clients.hand_on (or data.hand_on) in "
+                f"{visit.tape.folder / 'config.json'} says who hands them on, and at "
+                "least two are needed"
             )
         wanted = metric or config.eval.metric
         session, part = visit.kept(), out.with_name(f".{out.name}.part")
         shutil.rmtree(part, ignore_errors=True)
         own = dict[str, float]()
         for name, each in parts.items():
-            tell(len(own), len(parts))
+            tell(len(own), len(MODELS) * len(parts))
             where = part / EXPERTS / name
             own[name] = _expert(session, name, each, where, (steps, wanted))
-        tell(len(parts), len(parts))
-        found = _judged(session, parts, part / EXPERTS, routing, wanted)
+        found = _judged(session, parts, part / EXPERTS, (routing, wanted), tell)
         for name, value in own.items():
             found[name][OWN] = value
     takeaways.take(folder, takeaways.TRANSFORMERS, part / WHOLE)
@@ -141,19 +141,23 @@ def _judged(
     session: Session,
     parts: Mapping[str, Halves],
     folder: Path,
-    routing: Routing,
-    metric: str,
+    asked: tuple[Routing, str],
+    tell: Tell,
 ) -> dict[str, dict[str, float]]:
     """All clients' tasks with the global model, and with all experts on top of it."""
-    base, config = model(session), session.config
+    base, config, (routing, metric) = model(session), session.config, asked
+    done, total = len(parts), len(MODELS) * len(parts)
     paths = [folder / name for name in sorted(parts)]
     even = Routing(len(paths), _EVEN)
 
     def values() -> dict[str, float]:
-        return {
-            name: personals.judged(base, part.judging, config, metric)[metric]
-            for name, part in parts.items()
-        }
+        nonlocal done
+        said = {}
+        for name, part in parts.items():
+            tell(done, total)
+            said[name] = personals.judged(base, part.judging, config, metric)[metric]
+            done += 1
+        return said
 
     found = {GLOBAL: values()}
     for what, how in ((ALIKE, even), (ROUTED, routing)):

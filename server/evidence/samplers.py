@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from ...protocols import seeds
 from ...protocols.errors import ConfigError
-from .variables import Value, Variable, combinations
+from .variables import Value, Variable, combinations, settings
 
 Chosen = Mapping[str, Value]
 KINDS = ("random", "grid", "optuna", "cma")
@@ -75,15 +75,16 @@ class Random:
         self._asked: list[Chosen] = []
 
     def ask(self) -> Chosen | None:
-        """The next draw that is new; None: so many in a row were not."""
+        """The next draw that makes new settings; None: so many in a row were not."""
         for _ in range(ROW):
             key = seeds.key("search", self._seed, self._count)
             shares = seeds.uniform(key, 0, len(self._variables))
             self._count += 1
             pairs = zip(self._variables, shares.tolist(), strict=True)
             drawn = {one.name: one.at(share) for one, share in pairs}
-            if drawn not in self._asked:
-                self._asked.append(drawn)
+            given = settings(drawn) or drawn  # without what they have no use for
+            if given not in self._asked:
+                self._asked.append(given)
                 return drawn
         return None
 

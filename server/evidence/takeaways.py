@@ -68,8 +68,8 @@ def _adapter(visit: Revisit, out: Path) -> dict[str, Any]:
     session.config = _exported(config, exports.ADAPTER)
     said = exports.export(session, out)
     rank, error = said["rank"], said["error"]
-    cut = f"Rank {rank}; what was cut off is {error:.2e} of the updates' norm."
-    lines = [*_loading(out), cut]
+    cut = f"Rank {rank}; {f'{error:.2g}' if error else 'nothing'} of the updates' norm"
+    lines = [*_loading(out), f"{cut} was cut off."]
     if config.model.task == CAUSAL:
         vllm = f"`--lora-modules NAME=FOLDER --max-lora-rank {rank}`"
         lines.append(f"vLLM takes the folder as it is: {vllm}.")
@@ -114,7 +114,8 @@ def _models(visit: Revisit, out: Path) -> dict[str, Any]:
         if not names:
             raise ConfigError(
                 "no client hands its task vectors on: clients.hand_on (or "
-                "data.hand_on) says who does, and is their owners' to set"
+                f"data.hand_on) in {tape.folder / 'config.json'} says who does, and "
+                "is their owners' to set"
             )
         text = sheet(config.merge.recipe, {n: given[n].share for n in names})
         base = model(visit.session)

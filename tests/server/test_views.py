@@ -64,6 +64,11 @@ def test_the_metric_is_the_one_that_the_run_is_about() -> None:
     assert "round 0: loss 2.400" in out.getvalue()
 
 
+def test_a_closing_table_is_about_the_metric_of_its_run() -> None:
+    found = closing_table(summary() | {"metric": "loss"})
+    assert found.columns[1].header == "loss"
+
+
 def test_a_live_picture() -> None:
     out = io.StringIO()
     console = Console(file=out, width=100, force_terminal=True, legacy_windows=False)

@@ -34,6 +34,15 @@ def test_samplers_find_a_bowls_floor(kind: str) -> None:
     assert found == spent(sampler(kind, varied, 5), 60), "the same twice"
 
 
+def test_random_draws_differ_in_what_their_settings_use() -> None:
+    varied = ["merge.recipe=fedavg(); ties(density={d})", "d=0.1..0.9"]
+    made = sampler("random", variables.read(varied), 0)
+    drawn = [made.ask() for _ in range(8)]
+    found = [variables.settings(one)["merge.recipe"] for one in drawn if one]
+    assert found.count("fedavg()") == 1
+    assert len(set(found)) == 8
+
+
 def test_random_draws_ask_for_nothing_twice_and_end() -> None:
     made = sampler("random", variables.read(["x=a; b; c", "y=1..2"]), 0)
     found = list(iter(made.ask, None))
