@@ -17,13 +17,14 @@ from ..protocols.settings import Config
 from .histories import History
 from .tables import leading
 
-PAIRED = ("data", "clients", "model")
-"""Tables that must be alike for two runs to be judged alike."""
-
 RECIPE = "merge.recipe"
 
 SILENT = {"run.name", "run.out", "run.seed", "run.engine", "journal.keep"}
+SILENT |= {"data.hand_on", "eval.local", "eval.central"}
 """Keys by which two runs differ without being another experiment."""
+
+OWN = {"hand_on", "line_up", "line_down", "gflops"}
+"""What clients say of themselves that changes no result."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,4 +192,13 @@ def _recipe_first(key: str) -> tuple[bool, str]:
 
 
 def _match(config: Mapping[str, Any]) -> str:
-    return json.dumps([config.get(table) for table in PAIRED], sort_keys=True)
+    """What must be alike; a key that a run's file does not have yet is as usual."""
+    usual = asdict(Config())
+    clients = [_shared(one) for one in config.get("clients", ())]
+    alike = {table: usual[table] | config.get(table, {}) for table in ("data", "model")}
+    told = {table: _shared(values) for table, values in alike.items()}
+    return json.dumps(told | {"clients": clients}, sort_keys=True)
+
+
+def _shared(table: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in table.items() if key not in OWN}

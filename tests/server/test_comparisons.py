@@ -54,6 +54,20 @@ def test_other_data_is_no_pair(tmp_path: Path) -> None:
     assert second.label == "ties(), alpha=9.0"
 
 
+def test_what_changes_no_result_keeps_no_pair_apart(tmp_path: Path) -> None:
+    first = made(tmp_path / "a", tables={"data.only": []})
+    runs = [first, made(tmp_path / "b", recipe="ties()", over=0.1)]
+    path = runs[1] / "config.json"
+    told = json.loads(path.read_text())
+    told["data"] |= {"hand_on": True}
+    told["eval"] = told.get("eval", {}) | {"local": False}
+    told["data"].pop("only", None)  # as a run's file was before there was such a key
+    path.write_text(json.dumps(told))
+    second = pairings.differences(pairings.entries(runs), "accuracy")[1]
+    assert second.gap == pytest.approx(0.1)
+    assert second.label == "ties()"
+
+
 def test_a_run_brings_its_replays(tmp_path: Path) -> None:
     run = made(tmp_path / "run")
     made(run / "replays" / "ties", recipe="ties()", replay={"of": "run"})
