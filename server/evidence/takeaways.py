@@ -136,6 +136,9 @@ def _models(visit: Revisit, out: Path) -> dict[str, Any]:
         f"What that merges is {apart:.2e} away from the round's own merge of them"
     ]
     lines += ["(relative L2 distance of the updates)."]
+    if exports.has_factors(config) and config.lora.rank_down:
+        cut = f"The round's own keeps rank {config.lora.rank_down}"
+        lines += [f"{cut} (`lora.rank_down`); the sheet's is whole."]
     if config.merge.recipe.startswith(DRAWN):
         lines += ["Draws are mergekit's own."]
     files.write(out / "README.md", card(visit, MERGEKIT, lines).encode())

@@ -140,6 +140,7 @@ def test_the_sheet_merges_the_round_again(tmp_path: Path, recipe: str) -> None:
     out = tmp_path / "out"
     said = take(Path(config.run.out), "mergekit", out)
     assert len(said["clients"]) == 4
+    assert "round's own keeps rank 32" in (out / "README.md").read_text()
     told = yaml.safe_load((out / "merge.yaml").read_text())
     assert len(told["models"]) == 4
     assert sum(one["parameters"]["weight"] for one in told["models"]) == pytest.approx(
