@@ -132,10 +132,12 @@ def _models(visit: Revisit, out: Path) -> dict[str, Any]:
     # its own card asks a hub about the folders' names, and fails without network
     lines += [f"mergekit-yaml {SHEET} merged --no-write-model-card"]
     lines += [f"fedelta merge --recipe {SHEET} --out merged", "```", ""]
+    if config.model.task != CAUSAL:
+        lines += ["mergekit 0.1.5 stops at BERT's layers; the second command does not."]
     lines += [
-        f"What that merges is {apart:.2e} away from the round's own merge of them"
+        f"What that merges is {apart:.2e} away from the round's own merge of them",
+        "(relative L2 distance of the updates).",
     ]
-    lines += ["(relative L2 distance of the updates)."]
     if exports.has_factors(config) and config.lora.rank_down:
         cut = f"The round's own keeps rank {config.lora.rank_down}"
         lines += [f"{cut} (`lora.rank_down`); the sheet's is whole."]
