@@ -165,7 +165,9 @@ def test_logs_are_json_and_say_what_they_are_about(
         for line in found["client.log"]
         if line["message"] == "train: answered"
     ]
-    assert trained == [(run, 1, "hospital-a"), (run, 2, "hospital-a")]
+    # SuperLink was killed: what it had not handed on by then is answered once more
+    rounds = list(dict.fromkeys(trained))
+    assert rounds == [(run, 1, "hospital-a"), (run, 2, "hospital-a")]
 
 
 def test_renewed_certificates_are_taken_at_once(
