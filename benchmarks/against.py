@@ -189,7 +189,7 @@ def main(wanted: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--cells", type=int, default=0, help="run so many more")
     parser.add_argument("--limit", type=float, default=1e9, help="start none after, s")
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--home", type=Path, default=Path("build/evidence"))
     parser.add_argument("--results", type=Path, default=RESULTS)
     given = parser.parse_args(wanted)
