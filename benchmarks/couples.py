@@ -80,6 +80,7 @@ def run(
     solos, probe = cohort.solos(given), public(cohort)
     segment = probe.take(np.arange(min(SEGMENT, len(probe))))
     figures = _tables(cohort, compare.compare(given), solos, probe)
+    own = {n: losses(cohort, one, [n])[n] for n, one in solos.items()}
     places = list(combinations(range(len(names)), 2))
     order = keyed.permutation(keyed.key("pairs", cell.seed), len(places))
     rows = []
@@ -89,7 +90,7 @@ def run(
         ends = solos[two[0]], solos[two[1]]
         found = probes.barrier(cohort.base, ends, segment, settings)
         row["barrier"] = round(found["barrier"], 5)
-        alone = [losses(cohort, solos[name], two)[name] for name in two]
+        alone = [own[name] for name in two]
         some = [arrival for arrival in given if arrival.name in two]
         for text in METHODS:
             merged = losses(cohort, cohort.merged(some, text), two)
@@ -114,17 +115,17 @@ def public(cohort: Cohort) -> Examples:
     return test.take(np.sort(np.concatenate(last)))
 
 
-def losses(cohort: Cohort, update: Change, two: Sequence[str]) -> dict[str, float]:
-    """Of both clients, nats: on the first test texts, or on those of their domains."""
+def losses(cohort: Cohort, update: Change, names: Sequence[str]) -> dict[str, float]:
+    """Of some clients, nats: on the first test texts, or on those of their domains."""
     if cohort.config.model.task != "causal-lm":
         found = cohort.judged(update, FEW)
-        return {name: found[f"loss/{name}"] for name in two}
+        return {name: found[f"loss/{name}"] for name in names}
     test, domains = cohort.task.test, list(cohort.task.labels)
-    own = [np.flatnonzero(test.labels == domains.index(name)) for name in two]
+    own = [np.flatnonzero(test.labels == domains.index(name)) for name in names]
     some = test.take(np.sort(np.concatenate([places[:JUDGED] for places in own])))
     with trial(cohort.base, update):
         found = evaluate(cohort.base, some, cohort.config)
-    return {name: math.log(found[f"perplexity/{name}"]) for name in two}
+    return {name: math.log(found[f"perplexity/{name}"]) for name in names}
 
 
 def _tables(

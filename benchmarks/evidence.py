@@ -147,8 +147,8 @@ def run(
     """
     begun = time.process_time()
     settings = config(cell, size)
-    if not opened or opened[0].config != settings:
-        opened[:] = [Sequel(settings)]
+    if not opened or opened[0].cohort.config != settings:
+        opened[:] = [Sequel(Cohort(settings))]
     cohort = opened[0].cohort
     row: dict[str, Any] = asdict(cell) | {
         "texts": len(cohort.task.test),

@@ -132,11 +132,10 @@ def levels(rows: Rows) -> str:
     body = []
     for skew in SKEWS:
         held = some(rows, preset="icd10", rounds=1, skew=skew)
-        wires = list(held[0]["recipes"]) if held else []
         alone = [row["solo"].values() for row in held if "solo" in row]
         solos = [fmean(one["accuracy"] for one in row) for row in alone]
         found = [[row["before"]["accuracy"] for row in held], solos] + [
-            [row["recipes"][wire][BASIS]["accuracy"] for row in held] for wire in wires
+            [row["recipes"][wire][BASIS]["accuracy"] for row in held] for wire in WIRES
         ]
         body.append([skew, *(f"{100 * fmean(one):.1f}" for one in found if one)])
     head = ["skew", "no training", "one client's own", "FedAvg, dense"]

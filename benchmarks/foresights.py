@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from fedelta.benchmarks.exhibits import code, table
 from fedelta.protocols import seeds
 from fedelta.server.evidence.diagnoses import predictors
 
@@ -128,7 +129,7 @@ def scores(rows: Rows) -> str:
     for name, found in told(rows):
         cells = [f"{middle:+.2f} ({a:+.2f} to {b:+.2f})" for middle, a, b in found]
         body.append([_titled(name), *cells[:-1], cells[-1].replace("+", "")])
-    return _table([*head, "AUC, worst quarter"], body)
+    return table([*head, "AUC, worst quarter"], body)
 
 
 def by_method(rows: Rows) -> str:
@@ -144,17 +145,12 @@ def by_method(rows: Rows) -> str:
     means = [fmean(one) for one in lost]
     means.append(means[wanted.index(MEAN)] - means[wanted.index(SIGNS)])
     body.append(["mean drop, nats", *(f"{one:+.2f}" for one in means)])
-    head = [f"`{one}`" for one in wanted]
-    return _table(["figure", *head, f"`{SIGNS}` over `{MEAN}`"], body)
+    head = map(code, wanted)
+    return table(["figure", *head, f"{code(SIGNS)} over {code(MEAN)}"], body)
 
 
 def _titled(name: str) -> str:
     return name if FIGURES[name] > 0 else f"less {name}"
-
-
-def _table(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *body]
-    return "".join("| " + " | ".join(line) + " |\n" for line in lines)
 
 
 def tables(rows: Rows) -> Iterator[tuple[str, str]]:

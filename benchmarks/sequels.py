@@ -14,7 +14,6 @@ from fedelta.aggregators.products import tensor
 from fedelta.aggregators.spaces import Arrival
 from fedelta.benchmarks.trainings import Change, Cohort
 from fedelta.client.stores import carried
-from fedelta.protocols.settings import Config
 from fedelta.server.variants import Variant
 
 FISHER = "fisher() @ factors"
@@ -25,17 +24,12 @@ class Sequel:
     """A cohort that goes back to its first round for every recipe.
 
     Attributes:
-        config: of the run; its rounds say how many.
-        cohort: its clients.
+        cohort: its clients; its run's rounds say how many.
         first: what they changed in the first round, by client.
     """
 
-    config: Config
-    cohort: Cohort = field(init=False)
+    cohort: Cohort
     first: dict[str, Change] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self.cohort = Cohort(self.config)
 
     def told(self, text: str, wire: str) -> list[dict[str, float]]:
         """What the test set says after each round of one recipe and format."""
@@ -43,7 +37,7 @@ class Sequel:
         owed: dict[str, Change] = {}
         further, found = text == FISHER, []
         cohort.base.reset()
-        for number in range(1, self.config.run.rounds + 1):
+        for number in range(1, cohort.config.run.rounds + 1):
             self._train(number, further=further)
             cohort.changes = {
                 name: carried(dict(change), dict(owed.get(name, {})))

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 LOG = logging.getLogger("fedelta.client")
 CODE = 1001
 """The error code of our replies; Flower's own are small."""
+OWN_LOG = "this client's own log"
+"""Where it says that the whole story is."""
 
 
 def public_reason(error: BaseException) -> str:
@@ -28,7 +30,7 @@ def public_reason(error: BaseException) -> str:
     """
     if isinstance(error, ContributionError | AbortError):
         return f"{type(error).__name__}: {error}"
-    return f"{type(error).__name__}: see this client's own log"
+    return f"{type(error).__name__}: see {OWN_LOG}"
 
 
 def error_reply(message: "Message", error: Exception) -> "Message":

@@ -4,9 +4,9 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from ..failures import OWN_LOG
+
 SHORT = 12
-OWN_LOG = "this client's own log"
-"""Where errors say that the whole story is."""
 
 
 def overview(seen: Any) -> Iterator[str]:

@@ -60,10 +60,10 @@ def written(search: Search, ordered: Sequence[Trial]) -> Path:
     path = search.out / BEST
     _write(search, best, path, f"the best of {len(search.done)} trials")
     found = front(search.done, search.metric)
+    for old in search.out.glob("front-*.toml"):
+        old.unlink()
     for place, one in enumerate(found, 1):
         _write(search, one, search.out / f"front-{place}.toml", "of the Pareto front")
-    for path_of_none in _later(search.out, len(found)):
-        path_of_none.unlink()
     told = [asdict(one) for one in found]
     files.write_json(search.out / FRONT, {"metric": search.metric, "front": told})
     return path
@@ -74,9 +74,3 @@ def _write(search: Search, one: Trial, path: Path, what: str) -> None:
     config = variables.applied(search.config, given)
     head = f"{search.metric} {one.value:.6g}, {what}"
     files.write(path, tomls.text(config, head).encode())
-
-
-def _later(out: Path, count: int) -> list[Path]:
-    """Files that a shorter search left, whose front was longer."""
-    kept = {f"front-{place}.toml" for place in range(1, count + 1)}
-    return [one for one in out.glob("front-*.toml") if one.name not in kept]
