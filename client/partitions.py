@@ -2,6 +2,8 @@
 
 import re
 import warnings
+from contextlib import redirect_stderr
+from io import StringIO
 from typing import TYPE_CHECKING
 
 from ..protocols import seeds
@@ -41,7 +43,7 @@ def split(table: "Dataset", config: Config) -> "dict[str, Dataset]":
     """
     partitioner = _partitioner(table, config)
     partitioner.dataset = table
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), redirect_stderr(StringIO()):  # a bar of its own
         warnings.simplefilter("ignore", UserWarning)  # tried again; at last it raises
         try:
             count = partitioner.num_partitions

@@ -81,12 +81,15 @@ def test_class_labels_keep_their_names(tmp_path: Path) -> None:
     assert data.load(Config(data=given)).labels == ("no", "yes")
 
 
-def test_a_column_makes_clients(tmp_path: Path) -> None:
+def test_a_column_makes_clients(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     rows = [row | {"ward": f"W {n % 3}"} for n, row in enumerate(tiny.rows(90, 2))]
     source = write(tmp_path / "d.jsonl", rows)
     given = Data(source=source, partition="column:ward", test=0.1)
     task = data.load(Config(data=given))
     assert sorted(task.clients) == ["W-0", "W-1", "W-2"]
+    assert capsys.readouterr().err == "", "a bar of the partitioner's own"
 
 
 def test_skew_follows_alpha(tmp_path: Path) -> None:
