@@ -7,6 +7,7 @@ seeds alone would reach p = 0.06 at best: it is of all skews' cohorts together.
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
@@ -16,8 +17,12 @@ from fedelta.server.evidence.bootstraps import chance
 IMAGES = Path(__file__).parent.parent / "docs" / "images"
 BASIS = "fedavg()"
 SKEWS = ("iid", "mild", "strong")
+LANGUAGE = "smollm2-domains"
+BELOW = "perplexity below FedAvg's, per cent"
+SPOKEN = ("iid", "mild", "domains")
+"""Of the language model; the last is a domain a client."""
 WIRES = ("fp32", "sparse(density=0.2, values='sign256')")
-"""Dense and sparse replies."""
+KINDS = dict(zip(("dense", "sparse"), WIRES, strict=True))
 COURSES = (
     BASIS,
     "fedavg() | scale(2.0)",
@@ -66,16 +71,23 @@ def gaps(rows: Rows, wire: str, metric: str = "accuracy") -> dict[str, list[floa
     return found
 
 
-def longer(rows: Rows, preset: str) -> Rows:
-    """Runs of several rounds as rows with all recipes of the same skew and seed."""
+def longer(rows: Rows, preset: str, after: int = 0) -> Rows:
+    """Runs of several rounds as rows with all recipes of the same skew and seed.
+
+    Args:
+        rows: everything that is kept.
+        preset: the runs wanted.
+        after: the round whose model is told; 0: each run's last.
+    """
     found: dict[Any, dict[str, Any]] = {}
     for row in some(rows, preset=preset):
         if row["rounds"] > 1:
             own = {"skew": row["skew"], "recipes": {}, "by_round": {}}
             held = found.setdefault((row["skew"], row["seed"]), own)
             for wire, ended in row["recipes"].items():
-                held["recipes"].setdefault(wire, {}).update(ended)
                 for name in ended:
+                    model = row["by_round"][after - 1]
+                    held["recipes"].setdefault(wire, {})[name] = model
                     held["by_round"].setdefault(wire, {})[name] = row["by_round"]
     return list(found.values())
 
@@ -164,18 +176,19 @@ def _counted(values: Sequence[float], usual: int) -> str:
 
 
 def language(held: Rows) -> str:
-    """The language model's domains: perplexity below FedAvg's, in per cent."""
-    every = [_perplexities(held, wire) for wire in WIRES]
-    found = [one for one in every if one]
-    names = list(dict.fromkeys(name for one in found for name in one))
-    counts = [len(one.get(BASIS, [])) for one in found]
+    """The language model: perplexity below FedAvg's, in per cent, by skew."""
+    found = {}
+    for (kind, wire), skew in product(KINDS.items(), SPOKEN):
+        told_of = _perplexities(some(held, skew=skew), wire)
+        if told_of:
+            found[f"{kind}, {skew} ({len(told_of[BASIS])})"] = told_of
+    names = dict.fromkeys(name for one in found.values() for name in one)
     body = [
-        [code(name), *map(_counted, [one.get(name, []) for one in found], counts)]
+        [code(name)]
+        + [_counted(one.get(name, []), len(one[BASIS])) for one in found.values()]
         for name in names
     ]
-    kinds = [kind for kind, one in zip(("dense", "sparse"), every, strict=True) if one]
-    head = zip(kinds, counts, strict=True)
-    return table(["recipe", *(f"{one} ({count})" for one, count in head)], body)
+    return table(["recipe", *found], body)
 
 
 def _perplexities(held: Rows, wire: str) -> dict[str, list[float]]:
@@ -194,17 +207,21 @@ def tables(rows: Rows) -> Iterator[tuple[str, str]]:
     several = longer(rows, "icd10")
     if single:
         yield "levels", levels(rows)
-    for wire, name in zip(WIRES, ("dense", "sparse"), strict=True):
+    for name, wire in KINDS.items():
         if single:
             yield name, once(single, wire)
         if any(wire in row["recipes"] for row in several):
             yield f"rounds-{name}", once(several, wire)
             yield f"courses-{name}", courses(several, wire)
-    spoken = some(rows, preset="smollm2-domains", rounds=1)
+    spoken = some(rows, preset=LANGUAGE, rounds=1)
     if spoken:
         yield "language", language(spoken)
-    if longer(rows, "smollm2-domains"):
-        yield "rounds-language", language(longer(rows, "smollm2-domains"))
+    several = longer(rows, LANGUAGE, after=2)
+    if several:
+        yield "rounds-language", language(several)
+    last = some(longer(rows, LANGUAGE), skew=SPOKEN[-1])
+    if last:
+        yield "rounds-domains", language(last)
 
 
 def show(rows: Rows) -> None:
@@ -215,35 +232,48 @@ def show(rows: Rows) -> None:
 
 
 def draw(rows: Rows, folder: Path = IMAGES) -> None:
-    """Write recipes.png."""
+    """Write recipes.png and recipes-language.png, where there are such rows."""
+    for preset, found, skews, when, after, label, name in (
+        ("icd10", gaps, SKEWS, "three", 0, "accuracy above FedAvg's, points", ""),
+        (LANGUAGE, _perplexities, SPOKEN, "two", 2, BELOW, "-language"),
+    ):
+        single = some(rows, preset=preset, rounds=1)
+        if single:
+            kinds = {"one round": single, f"{when} rounds": longer(rows, preset, after)}
+            told_of = {
+                f"{many}, {kind} replies": {
+                    skew: found(some(held, skew=skew), wire) for skew in skews
+                }
+                for (many, held), (kind, wire) in product(kinds.items(), KINDS.items())
+            }
+            _panels(told_of, label, folder / f"recipes{name}.png")
+
+
+def _panels(
+    told_of: Mapping[str, Mapping[str, Mapping[str, list[float]]]],
+    label: str,
+    path: Path,
+) -> None:
+    """Four panels, by title, skew and recipe."""
     import matplotlib as mpl
 
     mpl.use("agg")
     from matplotlib import pyplot as plt
 
-    single = some(rows, preset="icd10", rounds=1)
-    if not single:
-        return
     figure, axes = plt.subplots(2, 2, figsize=(10, 10.4), layout="constrained")
-    kinds = (("one round", single), ("three rounds", longer(rows, "icd10")))
-    for line, (when, held) in zip(axes, kinds, strict=True):
-        for axis, wire in zip(line, WIRES, strict=True):
-            _gaps(axis, held, wire)
-            kind = "dense" if wire == WIRES[0] else "sparse"
-            axis.set(
-                xlabel="accuracy above FedAvg's, points",
-                title=f"{when}, {kind} replies",
-            )
+    for axis, (title, by_skew) in zip(axes.flat, told_of.items(), strict=True):
+        _gaps(axis, by_skew)
+        axis.set(xlabel=label, title=title)
     axes[0][0].legend(fontsize=8)
-    figure.savefig(folder / "recipes.png", dpi=110)
+    figure.savefig(path, dpi=110)
     plt.close(figure)
 
 
-def _gaps(axis: Any, held: Rows, wire: str) -> None:
+def _gaps(axis: Any, by_skew: Mapping[str, Mapping[str, list[float]]]) -> None:
     """One panel: a recipe a line, a colour a skew, intervals over seeds."""
-    names = [name for name in gaps(held, wire) if name != BASIS][::-1]
-    for shift, skew in enumerate(SKEWS):
-        found = gaps(some(held, skew=skew), wire)
+    every = dict.fromkeys(name for found in by_skew.values() for name in found)
+    names = [name for name in every if name != BASIS][::-1]
+    for shift, (skew, found) in enumerate(by_skew.items()):
         kept = [name for name in names if name in found]
         axis.errorbar(
             [100 * fmean(found[name]) for name in kept],

@@ -99,19 +99,21 @@ def test_runs_of_several_rounds_and_other_presets_have_tables_of_their_own() -> 
         ends = [{"accuracy": one + seed / 100, "worst": 1.0} for one in (0.4, accuracy)]
         row = made(seed) | {"rounds": 2, "by_round": ends}
         rows.append(row | {"recipes": {DENSE: {name: ends[-1]}}})
+    language = {"preset": "smollm2-domains", "skew": "domains"}
     spoken = {"fedavg()": {"perplexity": 10.0}, "tsv()": {"perplexity": 9.0}}
     told = {DENSE: spoken, SPARSE: spoken}
-    rows.append(made(0) | {"preset": "smollm2-domains", "recipes": told})
-    ends = [{"perplexity": 8.0}, {"perplexity": 4.0}]
-    for name, last in zip(spoken, ends, strict=True):
-        several = {"rounds": 2, "by_round": ends, "recipes": {SPARSE: {name: last}}}
-        rows.append(made(0) | {"preset": "smollm2-domains"} | several)
+    rows.append(made(0) | language | {"recipes": told})
+    for name, values in {"fedavg()": (9.0, 8.0, 8.0), "tsv()": (9.0, 6.0, 4.0)}.items():
+        ends = [{"perplexity": value} for value in values]
+        several = {"rounds": 3, "by_round": ends, "recipes": {SPARSE: {name: ends[-1]}}}
+        rows.append(made(0) | language | several)
     found = dict(exhibits.tables(rows))
     assert "| `tsv()` |  | **+10.0 ± 0.0** |" in found["rounds-dense"]
     assert "| `fedavg()` |  | 41.0, 51.0 |" in found["courses-dense"]
     assert "rounds-sparse" not in found
     assert "| `tsv()` | +10.0 | +10.0 |" in found["language"]
-    assert "| `tsv()` | +50.0 |" in found["rounds-language"], "sparse alone"
+    assert "| `tsv()` | +25.0 |" in found["rounds-language"], "sparse alone, of two"
+    assert "| `tsv()` | +50.0 |" in found["rounds-domains"]
     assert "| mild (3) |" in found["dense"]
     assert "tsv" not in found["dense"]
 
