@@ -181,10 +181,10 @@ def merge(
     """Merge fine-tuned models (no server, no torch), and leave a receipt."""
     from ..aggregators import receipts
 
-    if not overwrite and (out.is_file() or (out.is_dir() and any(out.iterdir()))):
-        raise ConfigError(
-            f"{out} is there already: choose another by --out, or add --overwrite"
-        )
+    if not overwrite and (out.is_file() or any(out.glob("*"))):
+        from . import files
+
+        files.unused(out, more=", or add --overwrite")
     file = Path(recipe)
     if recipe.endswith(receipts.NAME):
         receipts.repeat(file, out)

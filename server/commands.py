@@ -25,11 +25,10 @@ def init(
     from rich.table import Table
 
     from ..client.data import load as read
-    from ..protocols.errors import ConfigError
     from . import drafts, files, runs
 
-    if out.exists() and not dry_run:
-        raise ConfigError(f"{out} is there already: choose another name by --out")
+    if not dry_run:
+        files.unused(out)
     text = drafts.draft(folder)
     with tempfile.TemporaryDirectory() as there:
         trial = Path(there) / out.name

@@ -1,6 +1,5 @@
 """The final model on disk, as others' tools read it: a PEFT adapter, or folded."""
 
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -97,10 +96,8 @@ def _folded(session: Session, folder: Path) -> None:
     if not isinstance(base, Base):  # its network was not needed until now
         base = load_base(session.config, session.task.labels)
         base.adopt(session.model.weights)
-    part = folder.with_name(f".{folder.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    save(base, part, session.task.labels)
-    files.settle(part, folder)
+    with files.whole(folder) as part:
+        save(base, part, session.task.labels)
 
 
 def _adapter(session: Session, folder: Path) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,34 +13,59 @@ import safetensors
 import safetensors.numpy
 
 from ..protocols.disks import sync, write
-from ..protocols.errors import CheckpointError
+from ..protocols.errors import CheckpointError, ConfigError
 
 __all__ = [
     "read_arrays",
     "read_json",
-    "settle",
     "sync",
+    "unused",
+    "whole",
     "write",
     "write_arrays",
     "write_json",
 ]
 
 
-def settle(part: Path, folder: Path) -> None:
-    """Put a folder that was written elsewhere in its place, in place of what is there.
+def unused(path: Path, *, more: str = "") -> None:
+    """See that nothing is yet where ``--out`` points.
 
     Args:
-        part: the new one, beside it.
-        folder: its name; a crash leaves it whole, or not there.
+        path: a file's or a folder's.
+        more: another way out that the command has, such as ", or add --overwrite".
+
+    Raises:
+        ConfigError: something is.
     """
-    for path in sorted(part.rglob("*")):
-        if path.is_file():
-            path.chmod(0o644)  # some libraries write for their user alone
-            sync(path)
-    sync(part)
-    shutil.rmtree(folder, ignore_errors=True)
-    part.replace(folder)
-    sync(folder.parent)
+    if path.exists():
+        raise ConfigError(f"{path} is there already: choose another by --out{more}")
+
+
+@contextmanager
+def whole(folder: Path) -> Iterator[Path]:
+    """Write a folder that is there once all of it is, and not at all otherwise.
+
+    Args:
+        folder: its name; what is there is replaced.
+
+    Yields:
+        A hidden folder beside it, which takes its place, or is removed.
+    """
+    part = folder.with_name(f".{folder.name}.part")
+    shutil.rmtree(part, ignore_errors=True)  # a killed process may have left one
+    part.mkdir(parents=True)
+    try:
+        yield part
+        for path in sorted(part.rglob("*")):
+            if path.is_file():
+                path.chmod(0o644)  # some libraries write for their user alone
+                sync(path)
+        sync(part)
+        shutil.rmtree(folder, ignore_errors=True)
+        part.replace(folder)
+        sync(folder.parent)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:

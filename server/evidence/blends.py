@@ -70,9 +70,8 @@ def blend(  # noqa: PLR0913  one argument an option
         raise ConfigError(f"--by {aim}: it is one of {', '.join(AIMS)}")
     if aim == "search" and find_spec("cma") is None:
         raise ConfigError('--by search needs cma: pip install "fedelta[search]"')
-    if out.exists():
-        raise ConfigError(f"{out} is there already: choose another folder by --out")
-    with revisited(folder) as visit:
+    files.unused(out)
+    with revisited(folder) as visit, files.whole(out) as part:
         protections.once(visit.tape.config, Path(folder))
         _check(visit.tape.config)
         number = visit.tape.complete()[-1]
@@ -93,19 +92,19 @@ def blend(  # noqa: PLR0913  one argument an option
             for name, update in tried.items():
                 with trial(base, update):
                     judged[name] = evaluate(base, held, visit.tape.config)[metric]
-            save(visit.session, made, 1.0, out / "model")
-    told = records.finite(
-        {
-            "aim": aim,
-            "round": number,
-            "metric": metric,
-            "examples": {"learning": len(learning), "judging": len(held)},
-            "coefficients": _named(given, values),
-            "met": met,
-            "judged": judged,
-        }
-    )
-    files.write_json(out / FILE, told)
+            save(visit.session, made, 1.0, part / "model")
+        told = records.finite(
+            {
+                "aim": aim,
+                "round": number,
+                "metric": metric,
+                "examples": {"learning": len(learning), "judging": len(held)},
+                "coefficients": _named(given, values),
+                "met": met,
+                "judged": judged,
+            }
+        )
+        files.write_json(part / FILE, told)
     return dict(told)
 
 

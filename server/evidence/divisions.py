@@ -61,9 +61,8 @@ def divide(
         ConfigError: no finished run, no such round, the folder is there, the run was
             trained under noise, or there are fewer clients than clusters.
     """
-    if out.exists():
-        raise ConfigError(f"{out} is there already: choose another folder by --out")
-    with revisited(folder) as visit:
+    files.unused(out)
+    with revisited(folder) as visit, files.whole(out) as part:
         protections.once(visit.tape.config, Path(folder))
         chosen = visit.tape.chosen(number)
         wanted = metric or visit.tape.config.eval.metric
@@ -77,12 +76,18 @@ def divide(
             found = [
                 {"name": f"cluster-{place}"}
                 | _alike(cosine, group)
-                | _cluster(look, played, group, out / f"cluster-{place}", wanted)
+                | _cluster(look, played, group, part / f"cluster-{place}", wanted)
                 for place, group in enumerate(groups, 1)
             ]
-    told = {"round": chosen, "metric": wanted, "clusters": found}
-    told = dict(records.finite(told))
-    files.write_json(out / FILE, told)
+        for one in found:
+            name, members = one["name"], one["members"]
+            config = of_members(visit.tape.config, members, out / name)
+            head = f"{len(members)} clients of {visit.tape.config.run.name}"
+            text = tomls.text(config, f"{head}, by themselves")
+            files.write(part / f"{name}.toml", text.encode())
+        told = {"round": chosen, "metric": wanted, "clusters": found}
+        told = dict(records.finite(told))
+        files.write_json(part / FILE, told)
     return told
 
 
@@ -121,14 +126,11 @@ def _alike(cosine: Any, group: Sequence[int]) -> dict[str, float | None]:
 def _cluster(
     look: Look, played: Round, group: Sequence[int], out: Path, metric: str
 ) -> dict[str, Any]:
-    """One cluster's merge: written, held against everybody's, and ready to go on."""
+    """One cluster's merge: written, and held against everybody's."""
     members, visit = [played.arrivals[place].name for place in group], look.visit
     tasks = look.of(members)
     update = played.merged(members).update
     personals.save(visit.session, update, 1.0, out / "model")
-    config = of_members(visit.tape.config, members, out)
-    head = f"{len(members)} clients of {visit.tape.config.run.name}, by themselves"
-    files.write(out.with_suffix(".toml"), tomls.text(config, head).encode())
     everybody = played.merged().update
     return {
         "members": members,

@@ -10,7 +10,6 @@ Source: Ostapenko et al., `Towards Modular LLMs by Building and Reusing a Librar
 LoRAs <https://arxiv.org/abs/2405.11157>`_, 2024, section 4.
 """
 
-import shutil
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -80,47 +79,45 @@ def keep_apart(
         ConfigError: no finished run, its updates are no factors, its data is not here,
             or its clients do not hand on what they train.
     """
-    if out.exists():
-        raise ConfigError(f"{out} is there already: choose another folder by --out")
-    with revisited(folder) as visit:
-        config = visit.tape.config
-        protections.once(config, Path(folder))
-        if not has_factors(config) or config.lora.space == "share-a":
-            raise ConfigError("experts are adapters: train.mode and lora.space")
-        parts = {
-            name: part
-            for name, part in halves(visit).items()
-            if takeaways.allowed(config, name)
+    files.unused(out)
+    with files.whole(out) as part:
+        with revisited(folder) as visit:
+            config = visit.tape.config
+            protections.once(config, Path(folder))
+            if not has_factors(config) or config.lora.space == "share-a":
+                raise ConfigError("experts are adapters: train.mode and lora.space")
+            parts = {
+                name: part
+                for name, part in halves(visit).items()
+                if takeaways.allowed(config, name)
+            }
+            if len(parts) < 2:  # noqa: PLR2004
+                raise ConfigError(
+                    "experts are clients' own: clients.hand_on (or data.hand_on) in "
+                    f"{visit.tape.folder / 'config.json'} says who hands them on, and "
+                    "at least two are needed"
+                )
+            wanted = metric or config.eval.metric
+            session = visit.kept()
+            own = dict[str, float]()
+            for name, each in parts.items():
+                tell(len(own), len(MODELS) * len(parts))
+                where = part / EXPERTS / name
+                own[name] = _expert(session, name, each, where, (steps, wanted))
+            found = _judged(session, parts, part / EXPERTS, (routing, wanted), tell)
+            for name, value in own.items():
+                found[name][OWN] = value
+        takeaways.take(folder, takeaways.TRANSFORMERS, part / WHOLE)
+        told = {
+            "metric": wanted,
+            "top": min(routing.top, len(parts)),
+            "temperature": routing.temperature,
+            "by_client": found,
+            **summarised(found, wanted, MODELS),
         }
-        if len(parts) < 2:  # noqa: PLR2004
-            raise ConfigError(
-                "experts are clients' own: clients.hand_on (or data.hand_on) in "
-                f"{visit.tape.folder / 'config.json'} says who hands them on, and at "
-                "least two are needed"
-            )
-        wanted = metric or config.eval.metric
-        session, part = visit.kept(), out.with_name(f".{out.name}.part")
-        shutil.rmtree(part, ignore_errors=True)
-        own = dict[str, float]()
-        for name, each in parts.items():
-            tell(len(own), len(MODELS) * len(parts))
-            where = part / EXPERTS / name
-            own[name] = _expert(session, name, each, where, (steps, wanted))
-        found = _judged(session, parts, part / EXPERTS, (routing, wanted), tell)
-        for name, value in own.items():
-            found[name][OWN] = value
-    takeaways.take(folder, takeaways.TRANSFORMERS, part / WHOLE)
-    told = {
-        "metric": wanted,
-        "top": min(routing.top, len(parts)),
-        "temperature": routing.temperature,
-        "by_client": found,
-        **summarised(found, wanted, MODELS),
-    }
-    told = dict(records.finite(told))
-    files.write_json(part / FILE, told)
-    files.write(part / "README.md", _card(sorted(parts), routing).encode())
-    files.settle(part, out)
+        told = dict(records.finite(told))
+        files.write_json(part / FILE, told)
+        files.write(part / "README.md", _card(sorted(parts), routing).encode())
     return told
 
 

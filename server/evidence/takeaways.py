@@ -45,16 +45,11 @@ def take(folder: Path, kind: str, out: Path) -> dict[str, Any]:
     """
     if kind not in KINDS:
         raise ConfigError(f"--to {kind}: it is one of {', '.join(KINDS)}")
-    if out.exists():
-        raise ConfigError(f"{out} is there already: choose another folder by --out")
-    with revisited(folder) as visit:
-        part = out.with_name(f".{out.name}.part")
-        shutil.rmtree(part, ignore_errors=True)
-        part.mkdir(parents=True)
+    files.unused(out)
+    with revisited(folder) as visit, files.whole(out) as part:
         said = _WRITERS[kind](visit, part)
         for text in licence(visit.tape.config)[1]:
             shutil.copyfile(text, part / text.name)
-        files.settle(part, out)
     return {"kind": kind, "out": str(out)} | said
 
 

@@ -173,7 +173,9 @@ def test_merge_two_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     np.testing.assert_allclose(merged["w"], np.full((2, 3), 1.5), rtol=1e-4)
     np.testing.assert_allclose(merged["b"], np.full(4, 2.5), rtol=1e-4)
     assert ran("merge", *words, *models) == 2
-    assert "--overwrite" in capsys.readouterr().err
+    assert "is there already: choose another by --out, or add --overwrite" in (
+        capsys.readouterr().err
+    )
     np.testing.assert_array_equal(load_file(out)["w"], merged["w"])
     assert ran("merge", *words, *models, "--overwrite") == 0
     assert load_file(out)["w"][0, 0] == pytest.approx(2.0, rel=1e-4)

@@ -156,6 +156,14 @@ def test_clients_that_keep_nothing_cannot_choose(ran: Config) -> None:
 
 def test_clusters_are_merged_apart_and_go_on(ran: Config, tmp_path: Path) -> None:
     folder, out = Path(ran.run.out), tmp_path / "apart"
+
+    def stop(done: int, _: int) -> None:
+        if done:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        divisions.divide(folder, out, tell=stop)
+    assert not [*tmp_path.iterdir()], "nothing half made is left"
     told = divisions.divide(folder, out, metric="loss")
     groups = [one["members"] for one in told["clusters"]]
     assert sorted(name for group in groups for name in group) == [
