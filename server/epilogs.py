@@ -1,8 +1,11 @@
-"""What a command's ``--help`` ends with: the command as it is typed, and its page."""
+"""What a command's ``--help`` says of its arguments, and what it ends with."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import typer
+from typer.core import TyperArgument, TyperCommand
+from typer.utils import get_params_from_function
 
 EXAMPLES: Mapping[str, tuple[str, str]] = {
     "init": ("data/ --out federation.toml", "docs/tutorial.md"),
@@ -45,14 +48,31 @@ EXAMPLES: Mapping[str, tuple[str, str]] = {
 """What is typed behind each command's name, and where more is said."""
 
 
+class Command(TyperCommand):
+    """A command whose arguments keep their texts.
+
+    `flwr` holds typer below 0.21, whose arguments set their text before click does;
+    from 8.5 on click has arguments' texts too and puts None in its place.
+    """
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Write the help, arguments' texts put back."""
+        declared = get_params_from_function(self.callback) if self.callback else {}
+        for one in self.params:
+            if isinstance(one, TyperArgument) and one.name in declared:
+                one.help = one.help or declared[one.name].default.help
+        super().format_help(ctx, formatter)
+
+
 def finish(app: typer.Typer, above: str = "") -> None:
-    """Give every command of an app, and of those below it, its last line of help.
+    """Give every command of an app, and of those below it, all of its help.
 
     Args:
         app: with all its commands registered.
         above: the words before its commands' names.
     """
     for one in app.registered_commands:
+        one.cls = Command
         name = f"{above}{one.name or getattr(one.callback, '__name__', '')}"
         if name in EXAMPLES:
             words, page = EXAMPLES[name]

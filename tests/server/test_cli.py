@@ -6,11 +6,12 @@ import resource
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
+from typer.models import ArgumentInfo
 
 from fedelta import __version__
 from fedelta.protocols.errors import (
@@ -52,6 +53,26 @@ def test_help_starts_at_once(words: list[str]) -> None:
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert "HEAVY []" in done.stdout
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 1.0
+
+
+def test_help_says_what_every_argument_is(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    seen = 0
+    below = {one.name: one.typer_instance for one in cli.app.registered_groups}
+    for above, app in {None: cli.app, **below}.items():
+        for command in app.registered_commands if app else ():
+            name = command.name or getattr(command.callback, "__name__", "")
+            ran(*filter(None, (above, name)), "--help")
+            said = capsys.readouterr().out
+            hints = get_type_hints(command.callback, include_extras=True).values()
+            for one in (each for hint in hints for each in get_args(hint)):
+                if isinstance(one, ArgumentInfo):
+                    assert one.help
+                    assert one.help in said, name
+                    seen += 1
+    assert seen > 20
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
