@@ -4,7 +4,6 @@ What a reply and an update will look like, what a training step keeps in memory 
 much it computes follow from the model's own code, run on tensors without content.
 """
 
-import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,25 +13,13 @@ from ..protocols.errors import ConfigError
 from ..protocols.settings import Config, Model
 from ..protocols.vectors import Layout
 from . import layouts, loading
+from .tracings import Step, between, tally
 
 if TYPE_CHECKING:
     import torch
 
 CAUSAL = "causal-lm"
 _HEAD = "classifier.weight"
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """What some rows take.
-
-    Attributes:
-        peak: bytes that are held at most beside the weights.
-        flops: floating-point operations.
-    """
-
-    peak: int
-    flops: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +96,13 @@ class Outline:
     def _step(self, rows: int, tokens: int, *, train: bool) -> Step:
         sized = (rows, tokens, train)
         if sized not in self.known:
-            self.known[sized] = self._traced(rows, tokens, train=train)
+            alike = {
+                length: step
+                for (count, length, trains), step in self.known.items()
+                if (count, trains) == (rows, train)
+            }
+            found = between(alike, tokens) or self._traced(rows, tokens, train=train)
+            self.known[sized] = found
         return self.known[sized]
 
     def _traced(self, rows: int, tokens: int, *, train: bool) -> Step:
@@ -120,14 +113,14 @@ class Outline:
         bfloat16 = self.config.model.dtype == "bfloat16"
         counter = FlopCounterMode(display=False)
         with self.mode, torch.set_grad_enabled(train), _adapted(self, train) as more:
-            tally = _tally([*held, *more])
+            counted = tally([*held, *more])
             low = torch.autocast("cpu", torch.bfloat16, enabled=bfloat16)
-            with counter, tally:
+            with counter, counted:
                 with low:
                     loss = self._loss(rows, tokens)
                 if train:
                     torch.autograd.backward(loss)
-        return Step(tally.peak, int(counter.get_total_flops()))
+        return Step(counted.peak, int(counter.get_total_flops()))
 
     def _loss(self, rows: int, tokens: int) -> "torch.Tensor":
         import torch
@@ -237,43 +230,3 @@ def _adapted(outline: Outline, train: bool) -> Iterator[Sequence["torch.Tensor"]
     finally:
         for handle in handles:
             handle.remove()
-
-
-def _tally(held: "Sequence[torch.Tensor]") -> Any:
-    """A mode that counts the bytes that are alive, beside what is held anyway."""
-    import torch
-    from torch.utils._python_dispatch import TorchDispatchMode
-    from torch.utils._pytree import tree_leaves
-
-    class Tally(TorchDispatchMode):  # type: ignore[no-untyped-call]
-        def __init__(self) -> None:
-            super().__init__()  # type: ignore[no-untyped-call]
-            self.live = self.peak = 0
-            self.seen: dict[int, Any] = {
-                one.untyped_storage()._cdata: None  # noqa: SLF001
-                for one in held
-            }
-
-        def __torch_dispatch__(
-            self, func: Any, types: Any, args: Any = (), kwargs: Any = None
-        ) -> Any:
-            out = func(*args, **(kwargs or {}))
-            for one in tree_leaves(out):
-                if isinstance(one, torch.Tensor):
-                    self.see(one.untyped_storage())
-            return out
-
-        def see(self, storage: Any) -> None:
-            key, size = storage._cdata, storage.nbytes()  # noqa: SLF001
-            if key in self.seen:
-                return
-            self.live += size
-            self.peak = max(self.peak, self.live)
-
-            def gone(_: Any) -> None:
-                self.live -= size
-                self.seen.pop(key, None)
-
-            self.seen[key] = weakref.ref(storage, gone)
-
-    return Tally()

@@ -52,11 +52,13 @@ def plan(
     from ..runs import load
     from . import limits
     from .plans import Planner
+    from .watches import watched
 
     wanted = [limits.Limit.read(text) for text in limit or ()]
     chosen = load(config, preset=preset or None, overrides=override or ())
-    planner = Planner(chosen)
-    found = planner.plan()
+    with watched("parts reckoned", quiet=as_json) as tell:
+        planner = Planner(chosen, tell=tell)
+        found = planner.plan(tell=tell)
     over = [one for one in wanted if one.reached(found) > one.most]
     if as_json:
         ways = {one.goal: limits.ways(planner, one) for one in over}
@@ -75,7 +77,8 @@ def plan(
         console.print(table)
     for one in wanted:
         if one in over:  # what to change is planned too: that takes longer
-            other = limits.ways(planner, one)
+            with watched("changes planned") as tell:
+                other = limits.ways(planner, one, tell)
             console.print(sheets.ways(one, one.reached(found), other))
         else:
             told_of = f"{one.goal}: within its limit"

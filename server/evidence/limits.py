@@ -19,6 +19,7 @@ from .plans import (
     UP,
     Planner,
 )
+from .watches import Tell, unheard
 
 Change = tuple[str, Any]
 
@@ -93,15 +94,23 @@ class Way:
         return " ".join(f"--set {key}={_text(value)}" for key, value in self.changes)
 
 
-def ways(planner: Planner, limit: Limit) -> list[Way]:
+def ways(planner: Planner, limit: Limit, tell: Tell = unheard) -> list[Way]:
     """Ways to keep within a limit, those that change least first.
 
     Single changes are tried, and where none is enough, two at once; if nothing is,
     what comes nearest is told.
+
+    Args:
+        planner: of the run.
+        limit: that it is above.
+        tell: takes how many changes are planned, and of how many.
     """
     config = planner.config
     single = list(_changes(config, limit.goal))
-    tried = [_tried(planner, (one,), limit) for one in single]
+    tried = list[Way]()
+    for one in single:
+        tell(len(tried), len(single))
+        tried.append(_tried(planner, (one,), limit))
     good = [one for one in tried if one.reached <= limit.most]
     if good or len(single) < FEWEST:
         return sorted(good or tried, key=_less(limit))[:MOST]
@@ -109,8 +118,10 @@ def ways(planner: Planner, limit: Limit) -> list[Way]:
     best: dict[str, Change] = {}
     for _, change in order:
         best.setdefault(change[0], change)
-    pairs = combinations(list(best.values())[:4], 2)
-    tried += [_tried(planner, pair, limit) for pair in pairs]
+    pairs = list(combinations(list(best.values())[:4], 2))
+    for pair in pairs:
+        tell(len(tried), len(single) + len(pairs))
+        tried.append(_tried(planner, pair, limit))
     good = [one for one in tried if one.reached <= limit.most]
     return sorted(good or tried, key=_less(limit))[: MOST if good else 1]
 

@@ -2,12 +2,14 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from fedelta.client.outlines import outline
 from fedelta.protocols.errors import ConfigError
 from fedelta.protocols.settings import Config
 from fedelta.server.cli import main
@@ -165,6 +167,26 @@ def test_memory_is_that_of_the_processes(tmp_path: Path) -> None:
     assert model > 0.3 * planned[MEMORY], "the process alone would prove nothing"
 
 
+@pytest.mark.parametrize("mode", ["lora", "full"])
+@pytest.mark.parametrize("make", [tiny.config, tiny.lm_config])
+def test_rows_between_those_that_were_traced_are_reckoned(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    make: Callable[..., Config],
+    mode: str,
+) -> None:
+    config = make(tmp_path, train={"mode": mode})
+    shape, fresh = outline(config, 4), outline(config, 4)
+    for tokens in (8, 40, 19, 31):
+        shape.training(4, tokens)
+    if (
+        mode == "lora"
+    ):  # whole, at so few tokens, the worst moment is now this, now that
+        monkeypatch.setattr(shape.body, "forward", None)  # it cannot be traced any more
+    reckoned = [shape.training(4, tokens) for tokens in (9, 24, 39)]
+    assert reckoned == [fresh.training(4, tokens) for tokens in (9, 24, 39)]
+
+
 def test_a_limit_is_met_by_what_is_told(tmp_path: Path) -> None:
     wire = {"up": "fp32", "down": "fp32"}
     config = tiny.config(tmp_path, wire=wire, data={"clients": 2})
@@ -176,7 +198,9 @@ def test_a_limit_is_met_by_what_is_told(tmp_path: Path) -> None:
     for way in found:
         there = planner.plan(changed(config, way.changes))
         assert there[BYTES] == way.reached <= limit.most
-    (nearest,) = ways(planner, Limit(UP, 1.0))
+    said = list[tuple[int, int]]()
+    (nearest,) = ways(planner, Limit(UP, 1.0), lambda *both: said.append(both))
+    assert [done for done, _ in said] == list(range(said[-1][1]))
     assert nearest.reached > 1.0, "nothing gets there: what comes nearest is told"
     leaner = ways(planner, Limit(MEMORY, usual[MEMORY] - 100_000))
     assert all(way.reached < usual[MEMORY] for way in leaner)
@@ -204,13 +228,17 @@ def test_the_command_says_what_and_how(
     with pytest.raises(SystemExit) as ended:
         main([*main_words, "--json"])
     assert ended.value.code == 1
-    told = json.loads(capsys.readouterr().out)
+    seen = capsys.readouterr()
+    assert "reckoned" not in seen.err
+    told = json.loads(seen.out)
     assert told[BYTES] > 0
     assert told["limits"][UP]
     with pytest.raises(SystemExit) as ended:
         main(["plan", str(path), "--limit", "up=1GB"])
     assert not ended.value.code
-    assert "within its limit" in capsys.readouterr().out
+    seen = capsys.readouterr()
+    assert "within its limit" in seen.out
+    assert "4 parts reckoned in all" in seen.err
     with pytest.raises(SystemExit) as ended:
         main(["plan", str(path), "--limit", "money=3"])
     assert ended.value.code == 2
