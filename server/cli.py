@@ -30,6 +30,8 @@ from .regions.commands import app as region_commands
 
 app = typer.Typer(
     help="Federated fine-tuning whose aggregation is a merge.",
+    epilog="Begin with: fedelta plan --preset icd10, then fedelta simulate --preset "
+    "icd10 (docs/tutorial.md). Each command's --help ends with how it is typed.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

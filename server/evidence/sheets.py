@@ -17,6 +17,9 @@ SHOWN = 12
 def goals(found: Mapping[str, Any]) -> Table:
     """What a run comes to, goal by goal."""
     table = Table(box=SIMPLE_HEAD, show_header=False)
+    table.add_row(
+        "run", f"{found['rounds']} rounds", f"{len(found['clients'])} clients"
+    )
     for name in (BYTES, UP, DOWN, SECONDS, MEMORY, SERVER):
         value = found[name]
         text = duration(value) if name == SECONDS else size(value)
@@ -31,6 +34,14 @@ def goals(found: Mapping[str, Any]) -> Table:
     if private:
         table.add_row("privacy", private["mode"], spent(private))
     _masked(table, found["secure"])
+    given = found["assumed"]
+    table.add_row(
+        "assumed",
+        f"{given['gflops']:.3g} GFLOPS",
+        f"of a client (plan.gflops), on a line of {given['line_up']} up and "
+        f"{given['line_down']} down (plan.line_up, plan.line_down), if its own table "
+        "says nothing else",
+    )
     return table
 
 
@@ -61,8 +72,10 @@ def spent(private: Mapping[str, Any]) -> str:
 
 def clients(found: Mapping[str, Any]) -> Table:
     """What each client sends and holds."""
-    head = ("client", "rounds", "up", "down", "a reply", "computing", "line", "memory")
-    table = Table(*head, box=SIMPLE_HEAD)
+    table = Table(box=SIMPLE_HEAD, collapse_padding=True)
+    table.add_column("client", overflow="fold")
+    for name in ("rounds", "up", "down", "reply", "compute", "line", "memory"):
+        table.add_column(name, justify="right", no_wrap=True)
     for name, one in list(found["clients"].items())[:SHOWN]:
         table.add_row(
             name,
@@ -74,6 +87,8 @@ def clients(found: Mapping[str, Any]) -> Table:
             duration(one["line"]),
             size(one["memory"]),
         )
+    if (left := len(found["clients"]) - SHOWN) > 0:
+        table.add_row(f"{left} more: --json")
     return table
 
 

@@ -29,6 +29,8 @@ def test_the_leak_of_each_choice_is_printed(tmp_path: Path) -> None:
     assert said["bytes"] > 0
     text = shown(found)
     assert "masked sum" in text
+    assert "5 clients" in text
+    assert "of a client (plan.gflops), on a line of 10Mbit up and 50Mbit down" in text
     assert "of elements opened from fewer than 3, by chance: private, one pass" in text
 
 

@@ -1,5 +1,6 @@
 """Plans: what they say before a run is what the run then takes."""
 
+import io
 import json
 import shutil
 from collections.abc import Callable
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from fedelta.client.outlines import outline
 from fedelta.protocols.errors import ConfigError
@@ -251,3 +253,22 @@ def test_a_line_is_read() -> None:
     for text in ("fast", "0Mbit", "10"):
         with pytest.raises(ConfigError, match="speed of a line"):
             volumes.rate(text)
+
+
+def test_a_plans_sheet_is_whole_in_80_columns() -> None:
+    parts = dict.fromkeys(("process", "weights", "masters", "working", "updates"), 1)
+    one: dict[str, Any] = {
+        "rounds": 10,
+        "up": 107e3,
+        "down": 16.7e6,
+        "reply": 15.3e3,
+        "memory": 2.53e9,
+    }
+    one |= {"computing": 45.1, "line": 16.4, "parts": parts}
+    found = {"clients": {f"hospital-{n:02}": one for n in range(15)}, "server": parts}
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(sheets.clients(found))
+    text = console.export_text()
+    assert "…" not in text
+    for told in ("hospital-11", "16.7 MB", "45.1 s", "2.53 GB", "compute", "3 more"):
+        assert told in text
