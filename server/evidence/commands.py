@@ -56,8 +56,8 @@ def plan(
 
     wanted = [limits.Limit.read(text) for text in limit or ()]
     chosen = load(config, preset=preset or None, overrides=override or ())
-    with watched("parts reckoned", quiet=as_json) as tell:
-        planner = Planner(chosen, tell=tell)
+    with watched("clients reckoned", quiet=as_json) as tell:
+        planner = Planner(chosen)
         found = planner.plan(tell=tell)
     over = [one for one in wanted if one.reached(found) > one.most]
     if as_json:

@@ -40,22 +40,14 @@ class Planner:
         config: the run's; data and model are read as far as they are described.
         floor: bytes of a process without a model, and its 10^9 operations a second;
             None: measured.
-        tell: takes how many parts are reckoned, and of how many: this, the messages
-            and every client.
 
     Raises:
         ConfigError: data or model that cannot be used.
     """
 
-    def __init__(
-        self,
-        config: Config,
-        floor: tuple[int, float] | None = None,
-        tell: Tell = unheard,
-    ) -> None:
+    def __init__(self, config: Config, floor: tuple[int, float] | None = None) -> None:
         self.config = config
         self.task: Task = load(config)
-        tell(0, len(self.task.clients) + 2)
         self.floor = floor or floors.measured(config)
         self._rows: dict[str, footprints.Rows] = {}
         self._shapes: dict[str, Outline] = {}
@@ -67,7 +59,7 @@ class Planner:
 
         Args:
             config: the run's, or a variant of it on the same data.
-            tell: as the planner's, from the second part on.
+            tell: takes how many clients are reckoned, and of how many.
 
         Returns:
             By goal (`GOALS`) a number, None where epsilon is not known; "clients": by
@@ -75,20 +67,17 @@ class Planner:
             for granted.
         """
         chosen = config or self.config
-        total = len(self.task.clients) + 2
-        tell(1, total)
         shape = self._shape(chosen)
         replies = {name: shape.reply(chosen.of(name)) for name in self.task.clients}
         sent = self._sent(chosen, shape, replies)
-        clients = {}
-        for done, name in enumerate(self.task.clients, 2):
-            tell(done, total)
+        clients = dict[str, dict[str, Any]]()
+        for name in self.task.clients:
+            tell(len(clients), len(replies))
             clients[name] = self._client(chosen, shape, name, sent[name])
         waiting = sum(one.reply for one in sent.values())
         server = footprints.of_server(
             shape, self.floor[0], waiting, len(self.task.test)
         )
-        tell(total, total)
         asked = sum(one.rounds for one in sent.values())
         down = sum(one.down for one in sent.values())
         rounds = {

@@ -240,7 +240,7 @@ def test_the_command_says_what_and_how(
     assert not ended.value.code
     seen = capsys.readouterr()
     assert "within its limit" in seen.out
-    assert "4 parts reckoned in all" in seen.err
+    assert "2 clients reckoned in all" in seen.err
     with pytest.raises(SystemExit) as ended:
         main(["plan", str(path), "--limit", "money=3"])
     assert ended.value.code == 2
