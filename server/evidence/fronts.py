@@ -70,7 +70,6 @@ def written(search: Search, ordered: Sequence[Trial]) -> Path:
 
 
 def _write(search: Search, one: Trial, path: Path, what: str) -> None:
-    given = {k: v for k, v in one.settings.items() if k != "run.rounds"}
-    config = variables.applied(search.config, given)
+    config = variables.applied(search.config, one.settings)
     head = f"{search.metric} {one.value:.6g}, {what}"
     files.write(path, tomls.text(config, head).encode())

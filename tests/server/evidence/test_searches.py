@@ -203,6 +203,10 @@ def test_halving_is_asked_for_by_the_command(tmp_path: Path) -> None:
         lines = (out / "trials.jsonl").read_text().splitlines()
         assert [json.loads(one)["rounds"] for one in lines] == [1, 1, 2]
     assert load(out / "best.toml").run.rounds == 2
+    tips = json.loads((out / "front.json").read_text())["front"]
+    told = [load(out / f"front-{at}.toml").run.rounds for at in range(1, len(tips) + 1)]
+    assert told == [one["rounds"] for one in tips], "as long as it was judged"
+    assert min(told) == 1, "fewer bytes"
 
 
 def test_what_else_counts_is_told_as_less_is_better(tmp_path: Path) -> None:
