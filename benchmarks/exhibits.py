@@ -139,17 +139,18 @@ def _chance(p: float) -> str:
     return f"{p:.3f}" if p >= 0.001 else "< 0.001"  # noqa: PLR2004
 
 
-def levels(rows: Rows) -> str:
-    """What the gaps stand on: accuracy of the base, of clients alone, of FedAvg."""
+def levels(single: Rows, skews: Sequence[str], metric: str, scale: float) -> str:
+    """What the gaps stand on: the base's metric, clients' alone, FedAvg's."""
     body = []
-    for skew in SKEWS:
-        held = some(rows, preset="icd10", rounds=1, skew=skew)
-        alone = [row["solo"].values() for row in held if "solo" in row]
-        solos = [fmean(one["accuracy"] for one in row) for row in alone]
-        found = [[row["before"]["accuracy"] for row in held], solos] + [
-            [row["recipes"][wire][BASIS]["accuracy"] for row in held] for wire in WIRES
+    for skew in skews:
+        held = some(single, skew=skew)
+        alone = [row["solo"].values() for row in held if row.get("solo")]
+        solos = [fmean(one[metric] for one in row) for row in alone]
+        found = [[row["before"][metric] for row in held], solos] + [
+            [row["recipes"][wire][BASIS][metric] for row in held] for wire in WIRES
         ]
-        body.append([skew, *(f"{100 * fmean(one):.1f}" for one in found if one)])
+        cells = [f"{scale * fmean(one):.1f}" if one else "" for one in found]
+        body.append([skew, *cells])
     head = ["skew", "no training", "one client's own", "FedAvg, dense"]
     return table([*head, "FedAvg, sparse"], body)
 
@@ -206,7 +207,7 @@ def tables(rows: Rows) -> Iterator[tuple[str, str]]:
     single = some(rows, preset="icd10", rounds=1)
     several = longer(rows, "icd10")
     if single:
-        yield "levels", levels(rows)
+        yield "levels", levels(single, SKEWS, "accuracy", 100.0)
     for name, wire in KINDS.items():
         if single:
             yield name, once(single, wire)
@@ -215,6 +216,7 @@ def tables(rows: Rows) -> Iterator[tuple[str, str]]:
             yield f"courses-{name}", courses(several, wire)
     spoken = some(rows, preset=LANGUAGE, rounds=1)
     if spoken:
+        yield "language-levels", levels(spoken, SPOKEN, "perplexity", 1.0)
         yield "language", language(spoken)
     several = longer(rows, LANGUAGE, after=2)
     if several:

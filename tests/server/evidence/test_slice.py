@@ -102,7 +102,8 @@ def test_runs_of_several_rounds_and_other_presets_have_tables_of_their_own() -> 
     language = {"preset": "smollm2-domains", "skew": "domains"}
     spoken = {"fedavg()": {"perplexity": 10.0}, "tsv()": {"perplexity": 9.0}}
     told = {DENSE: spoken, SPARSE: spoken}
-    rows.append(made(0) | language | {"recipes": told})
+    one = {"recipes": told, "before": {"perplexity": 20.0}, "solo": {}}
+    rows.append(made(0) | language | one)
     for name, values in {"fedavg()": (9.0, 8.0, 8.0), "tsv()": (9.0, 6.0, 4.0)}.items():
         ends = [{"perplexity": value} for value in values]
         several = {"rounds": 3, "by_round": ends, "recipes": {SPARSE: {name: ends[-1]}}}
@@ -111,6 +112,7 @@ def test_runs_of_several_rounds_and_other_presets_have_tables_of_their_own() -> 
     assert "| `tsv()` |  | **+10.0 ± 0.0** |" in found["rounds-dense"]
     assert "| `fedavg()` |  | 41.0, 51.0 |" in found["courses-dense"]
     assert "rounds-sparse" not in found
+    assert "| domains | 20.0 |  | 10.0 | 10.0 |" in found["language-levels"]
     assert "| `tsv()` | +10.0 | +10.0 |" in found["language"]
     assert "| `tsv()` | +25.0 |" in found["rounds-language"], "sparse alone, of two"
     assert "| `tsv()` | +50.0 |" in found["rounds-domains"]
