@@ -102,7 +102,7 @@ def replay(
     asked, refused = list(recipe or ()), dict[str, str]()
     asked += [name for name in METHODS if every and name not in asked]
     telling = refused if every else None
-    heard = () if as_json else (Replays(),)
+    heard = () if as_json else (Replays(len(asked)),)
     found = play(folder, asked, rounds=rounds or (), listeners=heard, refused=telling)
     if as_json:
         typer.echo(json.dumps(found, indent=2, sort_keys=True))

@@ -85,6 +85,8 @@ def _check(asked: Asked) -> None:
             "--halving draws all trials before the first is judged: cma would learn "
             "nothing; take --sampler random, grid or optuna"
         )
+    if asked.halving and any(one.startswith("run.rounds=") for one in asked.over):
+        raise ConfigError("--halving sets run.rounds: leave it out of --over")
 
 
 def _lent(search: Search, folder: Path) -> None:
@@ -122,7 +124,8 @@ def explore(
     def tell(one: Trial) -> None:
         if not as_json:
             text = sheets.trial(one.settings, one.value, asked.metric, one.said)
-            count = f"{len(search.done)}/{asked.budget}"
+            total = "" if asked.halving else f"/{asked.budget}"  # rungs come on top
+            count = f"{len(search.done)}{total}"
             console.print(f"{count}  {text}", highlight=False, markup=False)
 
     heard = () if as_json else (views.Lines(console),)

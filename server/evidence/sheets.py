@@ -124,12 +124,18 @@ def trial(
 
 def trials(found: Sequence[Mapping[str, Any]], metric: str) -> Table:
     """Settings that a search tried, best first."""
-    table = Table("settings", metric, "bytes", "rounds", box=SIMPLE_HEAD)
+    private = any(one["epsilon"] is not None for one in found)
+    more = ("epsilon",) if private else ()
+    head = ("settings", metric, "worst client", "bytes", "rounds", *more)
+    table = Table(*head, box=SIMPLE_HEAD)
     for one in found[:SHOWN]:
+        epsilon = "-" if one["epsilon"] is None else f"{one['epsilon']:.3g}"
         table.add_row(
             ", ".join(f"{key}={value}" for key, value in one["settings"].items()),
             told(metric, one["value"]),
+            told(metric, one["worst"]),
             size(one["bytes"]),
             str(one["rounds"]),
+            *(epsilon for _ in more),
         )
     return table

@@ -21,21 +21,26 @@ class Replays:
     """A listener that says on standard error what each merge came to, as it is judged.
 
     Attributes:
+        total: how many merges are asked for.
         merge: the recipe that is replayed, and the space.
     """
 
-    def __init__(self) -> None:
-        self.merge = ""
+    def __init__(self, total: int) -> None:
+        """Begin before the first."""
+        self.total, self.merge = total, ""
+        self._begun = 0
         self._console = Console(stderr=True)
 
     def __call__(self, line: Mapping[str, Any]) -> None:
         """Take one line of a replay's record in."""
         if line["kind"] == "run":
+            self._begun += 1
             self.merge = f"{line['recipe']} @ {line['space']}"
         elif line["kind"] == "evaluation" and line["round"]:
             metric = leading({"metrics": {"final": line["metrics"]}})
             value = told(metric, line["metrics"].get(metric))
-            text = f"round {line['round']}, {self.merge}: {metric} {value}"
+            place = f"{self._begun}/{self.total}"
+            text = f"{place}  round {line['round']}, {self.merge}: {metric} {value}"
             self._console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 

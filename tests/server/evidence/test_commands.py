@@ -8,8 +8,10 @@ from statistics import fmean
 import pytest
 from typer.testing import CliRunner
 
+from fedelta.aggregators.recipes import METHODS
 from fedelta.protocols.settings import Config
 from fedelta.server.cli import app
+from fedelta.server.evidence.watches import Replays
 from tests import tiny
 from tests.federations import federate
 
@@ -69,9 +71,16 @@ def test_diagnose_and_report(ran: Config, said: Said) -> None:
         assert f"{value:.3f}" in page
 
 
-def test_replay_every_and_compare(ran: Config, said: Said) -> None:
+def test_replay_every_and_compare(
+    ran: Config, said: Said, capsys: pytest.CaptureFixture[str]
+) -> None:
     text = said("replay", "--every")
     assert "left out: fisher" in text
+    heard = Replays(len(METHODS))
+    for name in ("fedavg", "ties"):
+        heard({"kind": "run", "recipe": name, "space": "product"})
+    heard({"kind": "evaluation", "round": 1, "metrics": {"loss": 1.0}})
+    assert capsys.readouterr().err.startswith(f"2/{len(METHODS)}  round 1, ties @")
     text = said("compare")
     page = (Path(ran.run.out) / "compare.html").read_text()
     done = list((Path(ran.run.out) / "replays").glob("*/summary.json"))

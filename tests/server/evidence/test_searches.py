@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +12,7 @@ from fedelta.protocols.errors import ConfigError
 from fedelta.protocols.settings import Config
 from fedelta.server.checks import check
 from fedelta.server.cli import app, main
-from fedelta.server.evidence import tomls, variables
+from fedelta.server.evidence import sheets, tomls, variables
 from fedelta.server.evidence.diagnoses import diagnose
 from fedelta.server.evidence.explorations import Asked, explore
 from fedelta.server.evidence.fronts import front, written
@@ -214,9 +214,15 @@ def test_what_else_counts_is_told_as_less_is_better(tmp_path: Path) -> None:
     search.goals = ("worst", "epsilon", "bytes")
     assert search.costs(Trial({}, 0.8, 0.7, 10, epsilon=2.0)) == [-0.7, 2.0, 10.0]
     assert search.costs(Trial({}, 0.8, 0.7, 10))[1] > 1e6, "no guarantee"
+    for epsilon, last in ((2.0, "epsilon"), (None, "rounds")):
+        rows = [asdict(Trial({}, 0.8, 0.7, 10, epsilon=epsilon))]
+        heads = [one.header for one in sheets.trials(rows, "accuracy").columns]
+        assert heads[-1] == last
+        assert "worst client" in heads
     for asked, why in (
         (Asked(OVER, 2, "optuna", "loss", goals=("speed",)), "--also speed"),
         (Asked(OVER, 2, "cma", "loss", halving=True), "--halving draws"),
+        (Asked(["run.rounds=1; 2"], 2, "grid", "loss", halving=True), "leave it out"),
     ):
         with pytest.raises(ConfigError, match=why):
             explore(config(tmp_path), asked, tmp_path / "out", 0, as_json=True)
