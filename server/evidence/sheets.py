@@ -126,8 +126,10 @@ def trials(found: Sequence[Mapping[str, Any]], metric: str) -> Table:
     """Settings that a search tried, best first."""
     private = any(one["epsilon"] is not None for one in found)
     more = ("epsilon",) if private else ()
-    head = ("settings", metric, "worst client", "bytes", "rounds", *more)
-    table = Table(*head, box=SIMPLE_HEAD)
+    table = Table(box=SIMPLE_HEAD)
+    table.add_column("settings", overflow="fold")
+    for name in (metric, "worst client", "bytes", "rounds", *more):
+        table.add_column(name, justify="right", no_wrap=True)
     for one in found[:SHOWN]:
         epsilon = "-" if one["epsilon"] is None else f"{one['epsilon']:.3g}"
         table.add_row(
