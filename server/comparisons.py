@@ -6,6 +6,7 @@ from pathlib import Path
 from statistics import fmean
 
 from ..protocols.errors import ConfigError
+from ..protocols.metrics import falls
 from . import files
 from .cards import Card
 from .evidence.bootstraps import Chance, chance
@@ -44,12 +45,19 @@ def write(folders: Sequence[Path], out: Path | None = None, metric: str = "") ->
 
 
 def answer(folders: Sequence[Path], metric: str = "") -> Card:
-    """Which one does better: what of the page's first table a terminal has room for."""
+    """Which one does better: what of the page's first table a terminal has room for.
+
+    What all is held against comes first, then the best; a column that says nothing of
+    anyone, such as an interval of one pair, is left out.
+    """
     found = entries([Path(folder) for folder in folders])
     first, *_ = metrics(found, metric)
-    whole = next(_table(differences(found, first), first))
-    rows = (tuple(row[place] for place in SHORT) for row in whole.rows)
-    head = tuple(whole.head[place] for place in SHORT)
+    basis, *others = differences(found, first)
+    others.sort(key=lambda one: one.mean, reverse=not falls(first))
+    whole = next(_table([basis, *others], first))
+    some = [at for at in SHORT if any(row[at] != "-" for row in whole.rows)]
+    rows = (tuple(row[place] for place in some) for row in whole.rows)
+    head = tuple(whole.head[place] for place in some)
     return replace(whole, head=head, rows=tuple(rows))
 
 

@@ -1,6 +1,7 @@
 """Every command about evidence, as it is typed: what it prints is what it wrote."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from statistics import fmean
@@ -90,7 +91,10 @@ def test_replay_every_and_compare(
         value = f"{summary['metrics']['final']['loss']:.3f}"
         assert value in text, path
         assert value in page
-    assert "p of signs" in text
+    assert "p of signs" not in text, "one pair has none"
+    values = [float(one) for one in re.findall(r"replay: .*?(\d+\.\d{3})", text)]
+    assert len(values) == len(done)
+    assert values == sorted(values), "the best first"
 
 
 def test_models_of_clients_own(ran: Config, said: Said, tmp_path: Path) -> None:
