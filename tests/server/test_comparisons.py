@@ -44,6 +44,20 @@ def test_differences_are_taken_within_seeds(tmp_path: Path) -> None:
     assert second.spread == pytest.approx(0.01 * 2**0.5)
 
 
+def test_a_terminal_has_the_best_first_and_what_three_pairs_say(tmp_path: Path) -> None:
+    gains = {"fedavg()": 0.0, "ties()": 0.01, "dare()": 0.02}
+    runs = [
+        made(tmp_path / f"{n}{seed}", recipe=name, seed=seed, over=gain * (seed + 1))
+        for n, (name, gain) in enumerate(gains.items())
+        for seed in range(3)
+    ]
+    told = comparisons.answer(runs, "accuracy")
+    assert [row[0] for row in told.rows] == ["fedavg()", "dare()", "ties()"]
+    assert {"95 % between", "p", "p of signs", "pairs"} <= set(told.head)
+    lone = comparisons.answer([runs[0], runs[3]], "accuracy")
+    assert "p of signs" not in lone.head
+
+
 def test_other_data_is_no_pair(tmp_path: Path) -> None:
     runs = [
         made(tmp_path / "a"),
